@@ -1,0 +1,156 @@
+//! Where "now" comes from: the machine, or whoever holds a manual clock.
+//!
+//! No other module reads the time. Inside the crate an instant is a `u64` of nanoseconds since an epoch that the
+//! process fixes at its first look; instants before it count as the epoch, and those that do not fit (584 years) as
+//! never.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// A deadline that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// A source of time for a reactor: the machine's, or one that stands still until it is told to move.
+///
+/// Clones are the same clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use untether::Clock;
+///
+/// let clock = Clock::manual();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(3600));
+/// assert_eq!(clock.now() - before, Duration::from_secs(3600));
+/// ```
+#[derive(Clone, Default)]
+pub struct Clock {
+    /// None: the machine's. Else nanoseconds since the epoch.
+    manual: Option<Arc<AtomicU64>>,
+}
+
+impl Clock {
+    /// The machine's monotonic clock.
+    pub fn system() -> Clock {
+        Clock { manual: None }
+    }
+
+    /// A clock that starts at the machine's time and moves only by [`Clock::advance`].
+    ///
+    /// A reactor built with it ([`Builder::clock`](crate::Builder::clock)) sleeps until something happens or the
+    /// clock is moved; its time-outs too are measured by this clock.
+    pub fn manual() -> Clock {
+        Clock {
+            manual: Some(Arc::new(AtomicU64::new(machine_now()))),
+        }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Instant {
+        instant(self.now_ns())
+    }
+
+    /// Moves a manual clock forward and wakes the reactors that run on it, so that they fire what is due. Moving past
+    /// the end of time stops there.
+    ///
+    /// # Panics
+    /// If this is the system's clock, which nobody can move.
+    pub fn advance(&self, by: Duration) {
+        let Some(now) = &self.manual else {
+            panic!("the system's clock cannot be advanced; build the reactor with Clock::manual()");
+        };
+        let by = u64::try_from(by.as_nanos()).unwrap_or(NEVER);
+        let _ = now.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+            Some(now.saturating_add(by).min(NEVER - 1))
+        });
+        crate::reactor::clock_moved(self);
+    }
+
+    /// Whether time passes only when somebody says so.
+    pub fn is_manual(&self) -> bool {
+        self.manual.is_some()
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        match &self.manual {
+            None => machine_now(),
+            Some(now) => now.load(Ordering::Acquire),
+        }
+    }
+
+    pub(crate) fn same(&self, other: &Clock) -> bool {
+        match (&self.manual, &other.manual) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_manual() {
+            "Clock::manual"
+        } else {
+            "Clock::system"
+        })
+    }
+}
+
+fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
+}
+
+/// The machine's time.
+pub(crate) fn machine_now() -> u64 {
+    let epoch = epoch();
+    Instant::now().saturating_duration_since(epoch).as_nanos() as u64
+}
+
+/// An instant as a deadline.
+pub(crate) fn deadline(at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(epoch()).as_nanos()).unwrap_or(NEVER)
+}
+
+/// A deadline as an instant; one that the system's instants cannot express is as late as they go.
+pub(crate) fn instant(ns: u64) -> Instant {
+    let epoch = epoch();
+    let mut after = Duration::from_nanos(ns);
+    loop {
+        match epoch.checked_add(after) {
+            Some(instant) => return instant,
+            None => after /= 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_and_instants_agree_to_the_nanosecond() {
+        for ns in [0, 1, 999_999_999, 1_000_000_000, u64::MAX / 4] {
+            assert_eq!(deadline(instant(ns)), ns);
+        }
+    }
+
+    #[test]
+    fn an_instant_before_the_epoch_is_due() {
+        if let Some(before) = epoch().checked_sub(Duration::from_nanos(1)) {
+            assert_eq!(deadline(before), 0);
+        }
+    }
+
+    #[test]
+    fn a_manual_clock_stops_at_the_end_of_time() {
+        let clock = Clock::manual();
+        clock.advance(Duration::MAX);
+        clock.advance(Duration::MAX);
+        assert!(clock.now() > Instant::now());
+    }
+}

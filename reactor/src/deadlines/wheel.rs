@@ -1,0 +1,1129 @@
+//! The pending timers of one shard: who is due, and when the next one will be.
+//!
+//! Deadlines are counted in ticks of 131 us, to find a timer's slot, but kept to the nanosecond. A tick number is
+//! eight digits of base 64, and the *cursor* is the tick up to which the wheel has turned. A timer hangs
+//!
+//! - in the slot `(level, digit)`, where `level` is the highest digit in which its tick differs from the cursor's;
+//! - or, if its tick is not after the cursor's, in `near`, a heap in firing order.
+//!
+//! So every timer of a level is due before every timer of the level above, and slots of a level are due from left to
+//! right: the next deadline is the first of `near`, else the minimum of the one slot that comes first. Eight digits
+//! hold any `u64`, so nothing lies beyond the horizon. When the cursor moves, every slot that it passes or enters is
+//! emptied at once, so that a timer's place follows from its deadline and the cursor alone. Hence timers of equal
+//! deadline always share a slot, where they hang in the order of insertion; that is how ties are kept in order without
+//! a number in every timer.
+//!
+//! The minimum of a slot costs nothing to keep up to date, except when the timer that was the minimum is taken out:
+//!
+//! - a slot whose list is in order of deadline (all time-outs of one length are) has its minimum in front, always;
+//! - any other remembers a minimum, which its removal makes *vague*: a lower bound, looked into by `next` only;
+//! - `next` then walks the list if the operations since the last walk have paid for it. If not, it turns the cursor to
+//!   the slot's first tick, ahead of the time, which spreads its timers over the finer levels, where a minimum is
+//!   found among fewer. Timers inserted before the cursor go to `near`, so nothing is lost but speed.
+//!
+//! What it costs. Insert and cancel: O(1) in a slot, whatever else is pending; O(log n) at most among the n timers of
+//! `near`. In its life, a timer goes down each level at most once. A walk visits at most `WALK_PER_OPERATION` timers
+//! for each insert and cancel that went before, so `next` is O(1) amortised too. The worst single call is the one
+//! (`fire` or `next`) that opens a slot: it moves every timer in there, a few nanoseconds each while the memory is in
+//! the cache: 0.5 s worth of the timers which are due in 9 to 34 s, say.
+//!
+//! Memory: 40 bytes for the greatest number of timers ever pending at once, in one vector that doubles when it is
+//! full (which stalls one insert) and does not shrink, and 24 bytes more for each in `near`. Cancelled timers leave a
+//! dead entry in `near`, and there are never more dead ones than live ones and `DEAD_ENTRIES`.
+//!
+//! Not here: locks and threads (`deadlines`), and what "now" is (`clock`).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::mem;
+use std::task::Waker;
+
+use super::NEVER;
+
+/// Timers in firing order, for one thread at a time.
+pub(super) struct Wheel {
+    /// No timer in a slot is of this tick or an earlier one.
+    cursor: u64,
+    /// The first node that is not in use; they are chained by `next`.
+    free: u32,
+    pending: usize,
+    /// How many timers `next` may still visit in search of a minimum.
+    credit: u64,
+    /// For each level, a bit for each slot: has timers.
+    occupied: [u64; LEVELS],
+    /// For each occupied slot: its list is in order of deadline.
+    sorted: [u64; LEVELS],
+    /// For each occupied slot that is not sorted: its `min` is a lower bound, but nobody may have it any more.
+    vague: [u64; LEVELS],
+    slots: Box<[Slot; LEVELS * SLOTS]>,
+    nodes: Vec<Node>,
+    near: BinaryHeap<Reverse<Entry>>,
+    /// How many entries of `near` belong to timers that were cancelled or reset since.
+    dead: usize,
+    /// Numbers the entries, so that equal deadlines stay in order and a dead entry is told from a live one.
+    stamps: u64,
+    /// What the cursor has passed, on its way out; empty but for a moment.
+    due: Vec<Entry>,
+}
+
+/// Names one timer of one wheel. Once it has fired or was cancelled, the key does nothing.
+///
+/// (A node would have to be reused exactly 2^32 times for a key to be mistaken for a later one.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Wheel {
+    pub(super) fn new() -> Wheel {
+        Wheel {
+            cursor: 0,
+            free: NIL,
+            pending: 0,
+            credit: 0,
+            occupied: [0; LEVELS],
+            sorted: [0; LEVELS],
+            vague: [0; LEVELS],
+            slots: Box::new(
+                [Slot {
+                    head: 0,
+                    tail: 0,
+                    min: 0,
+                }; LEVELS * SLOTS],
+            ),
+            nodes: Vec::new(),
+            near: BinaryHeap::new(),
+            dead: 0,
+            stamps: 0,
+            due: Vec::new(),
+        }
+    }
+
+    /// How many timers are pending.
+    pub(super) fn len(&self) -> usize {
+        self.pending
+    }
+
+    /// Adds a timer. One at `NEVER` is kept, and never fires.
+    pub(super) fn insert(&mut self, deadline: u64, waker: Waker) -> Key {
+        let index = self.free;
+        let index = if let Some(node) = self.nodes.get_mut(index as usize) {
+            self.free = node.next;
+            node.deadline = deadline;
+            node.waker = Some(waker);
+            index
+        } else {
+            self.grow(deadline, waker)
+        };
+        self.pending += 1;
+        self.credit += WALK_PER_OPERATION;
+        self.link(index);
+        Key {
+            index,
+            generation: self.nodes[index as usize].generation,
+        }
+    }
+
+    /// Takes a timer out: its deadline, and its waker for the caller to drop.
+    pub(super) fn cancel(&mut self, key: Key) -> Option<(u64, Waker)> {
+        let deadline = self.get(key)?.deadline;
+        self.unlink(key.index);
+        self.credit += WALK_PER_OPERATION;
+        self.release(key.index).map(|waker| (deadline, waker))
+    }
+
+    /// Gives a timer another deadline and counts as a new insertion; the waker stays. Returns the old deadline.
+    pub(super) fn reset(&mut self, key: Key, deadline: u64) -> Option<u64> {
+        let old = self.get(key)?.deadline;
+        self.unlink(key.index);
+        self.credit += WALK_PER_OPERATION;
+        self.nodes[key.index as usize].deadline = deadline;
+        self.link(key.index);
+        Some(old)
+    }
+
+    /// The place of a pending timer's waker, to compare it or to put another one there.
+    pub(super) fn waker(&mut self, key: Key) -> Option<&mut Waker> {
+        self.get(key)?;
+        self.nodes[key.index as usize].waker.as_mut()
+    }
+
+    /// The earliest deadline, exactly. Neither firing nor cancelling has to be settled before.
+    pub(super) fn next(&mut self) -> Option<u64> {
+        let next = loop {
+            if let Some(first) = self.first_near() {
+                break first.deadline;
+            }
+            let level = self.occupied.iter().position(|&slots| slots != 0)?;
+            let place = Place::new(level, self.occupied[level].trailing_zeros() as usize);
+            if let Some(min) = self.minimum(place) {
+                break min;
+            }
+            self.cursor = place.first_tick(self.cursor);
+            self.open(place);
+        };
+        (next != NEVER).then_some(next)
+    }
+
+    /// Takes out every timer with `deadline <= now`, in order of deadline, and of insertion where that is equal. A
+    /// `now` before that of an earlier call is no harm: what is due by then has gone already.
+    pub(super) fn fire(&mut self, now: u64, mut fired: impl FnMut(u64, Waker)) {
+        let now = now.min(NEVER - 1);
+        self.turn_to(now >> TICK_BITS);
+
+        let mut due = mem::take(&mut self.due);
+        due.sort_unstable();
+        for entry in due.drain(..) {
+            if let Some(waker) = self.release(entry.index) {
+                fired(entry.deadline, waker);
+            }
+        }
+        // Kept for the next time, unless the crowd was unusual.
+        due.shrink_to(DUE_CAPACITY);
+        self.due = due;
+
+        while let Some(first) = self.first_near() {
+            if first.deadline > now {
+                break;
+            }
+            self.near.pop();
+            if let Some(waker) = self.release(first.index) {
+                fired(first.deadline, waker);
+            }
+        }
+    }
+
+    /// Takes out every timer, in no particular order.
+    pub(super) fn drain(&mut self, wakers: &mut Vec<Waker>) {
+        self.occupied = [0; LEVELS];
+        self.near.clear();
+        self.dead = 0;
+        wakers.reserve(self.pending);
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].place != Place::FREE {
+                // Fits, because `grow` has given this index to the node.
+                wakers.extend(self.release(index as u32));
+            }
+        }
+    }
+
+    /// The node of a timer that is still pending.
+    fn get(&self, key: Key) -> Option<&Node> {
+        let node = self.nodes.get(key.index as usize)?;
+        (node.generation == key.generation && node.place != Place::FREE).then_some(node)
+    }
+
+    /// A node that did not exist before.
+    #[cold]
+    fn grow(&mut self, deadline: u64, waker: Waker) -> u32 {
+        // Before anything has changed. It would take 160 GiB to come here.
+        assert!(
+            self.nodes.len() < NIL as usize,
+            "2^32 timers are pending in one shard"
+        );
+        let index = self.nodes.len() as u32;
+        self.nodes.push(Node {
+            deadline,
+            waker: Some(waker),
+            prev: NIL,
+            next: NIL,
+            generation: 0,
+            place: Place::FREE,
+        });
+        index
+    }
+
+    /// Makes a node that hangs nowhere free, and its keys stale.
+    fn release(&mut self, index: u32) -> Option<Waker> {
+        let node = &mut self.nodes[index as usize];
+        node.generation = node.generation.wrapping_add(1);
+        node.place = Place::FREE;
+        node.next = self.free;
+        self.free = index;
+        self.pending -= 1;
+        node.waker.take()
+    }
+
+    /// Hangs a node where its deadline and the cursor say, after those that are there.
+    fn link(&mut self, index: u32) {
+        let node = &mut self.nodes[index as usize];
+        let deadline = node.deadline;
+        let Some(place) = Place::of(deadline >> TICK_BITS, self.cursor) else {
+            node.place = Place::NEAR;
+            node.set_stamp(self.stamps);
+            self.near.push(Reverse(Entry {
+                deadline,
+                stamp: self.stamps,
+                index,
+            }));
+            self.stamps += 1;
+            return;
+        };
+        let (level, bit) = (place.level(), place.bit());
+        let slot = &mut self.slots[place.index()];
+        node.place = place;
+        node.next = NIL;
+        if self.occupied[level] & bit == 0 {
+            node.prev = NIL;
+            slot.head = index;
+            slot.tail = index;
+            self.occupied[level] |= bit;
+            self.sorted[level] |= bit;
+            return;
+        }
+        node.prev = slot.tail;
+        let last = &mut self.nodes[slot.tail as usize];
+        last.next = index;
+        slot.tail = index;
+        if self.sorted[level] & bit != 0 {
+            if deadline < last.deadline {
+                slot.min = deadline.min(self.nodes[slot.head as usize].deadline);
+                self.sorted[level] &= !bit;
+                self.vague[level] &= !bit;
+            }
+        } else if deadline <= slot.min {
+            slot.min = deadline;
+            self.vague[level] &= !bit;
+        }
+    }
+
+    /// Takes a node from where it hangs. It is then free, or must be linked again.
+    fn unlink(&mut self, index: u32) {
+        let node = &mut self.nodes[index as usize];
+        let place = mem::replace(&mut node.place, Place::FREE);
+        if place == Place::NEAR {
+            return self.bury();
+        }
+        let (deadline, prev, next) = (node.deadline, node.prev, node.next);
+        let (level, bit) = (place.level(), place.bit());
+        let slot = &mut self.slots[place.index()];
+        if prev == NIL && next == NIL {
+            self.occupied[level] &= !bit;
+            return;
+        }
+        if prev == NIL {
+            slot.head = next;
+        } else {
+            self.nodes[prev as usize].next = next;
+        }
+        if next == NIL {
+            slot.tail = prev;
+        } else {
+            self.nodes[next as usize].prev = prev;
+        }
+        if self.sorted[level] & bit == 0 && deadline == slot.min {
+            self.vague[level] |= bit;
+        }
+    }
+
+    /// Moves the cursor up to a tick. Whatever is of an earlier one is collected in `due`.
+    fn turn_to(&mut self, tick: u64) {
+        let Some(here) = Place::of(tick, self.cursor) else {
+            return;
+        };
+        self.cursor = tick;
+
+        let nodes = &self.nodes;
+        self.due.extend(
+            self.near
+                .drain()
+                .map(|Reverse(entry)| entry)
+                .filter(|entry| entry.is_alive(nodes)),
+        );
+        self.dead = 0;
+
+        // The lower levels, all of which are passed, must be empty before `here` is spread over them.
+        for level in 0..=here.level() {
+            let passed = if level == here.level() {
+                here.bit() | (here.bit() - 1)
+            } else {
+                u64::MAX
+            };
+            let mut slots = self.occupied[level] & passed;
+            while slots != 0 {
+                self.open(Place::new(level, slots.trailing_zeros() as usize));
+                slots &= slots - 1;
+            }
+        }
+    }
+
+    /// Empties an occupied slot: what lies before the cursor is due, the rest finds its new place.
+    fn open(&mut self, place: Place) {
+        self.occupied[place.level()] &= !place.bit();
+        let mut index = self.slots[place.index()].head;
+        while index != NIL {
+            let node = &self.nodes[index as usize];
+            let (deadline, next) = (node.deadline, node.next);
+            if deadline >> TICK_BITS < self.cursor {
+                self.due.push(Entry {
+                    deadline,
+                    stamp: self.stamps,
+                    index,
+                });
+                self.stamps += 1;
+            } else {
+                self.link(index);
+            }
+            index = next;
+        }
+    }
+
+    /// The earliest deadline in an occupied slot; `None` if finding it would cost more than has been paid for.
+    fn minimum(&mut self, place: Place) -> Option<u64> {
+        let (level, bit) = (place.level(), place.bit());
+        let slot = &mut self.slots[place.index()];
+        if self.sorted[level] & bit != 0 {
+            return Some(self.nodes[slot.head as usize].deadline);
+        }
+        if self.vague[level] & bit == 0 {
+            return Some(slot.min);
+        }
+        // No hoarding: an hour of quiet work must not pay for a thousand walks in a row.
+        self.credit = self.credit.min(self.pending as u64 * WALK_PER_OPERATION);
+        let (mut min, mut last, mut sorted) = (u64::MAX, 0, true);
+        let mut index = slot.head;
+        while index != NIL {
+            self.credit = self.credit.checked_sub(1)?;
+            let node = &self.nodes[index as usize];
+            sorted &= last <= node.deadline;
+            last = node.deadline;
+            min = min.min(last);
+            index = node.next;
+        }
+        slot.min = min;
+        self.vague[level] &= !bit;
+        if sorted {
+            self.sorted[level] |= bit;
+        }
+        Some(min)
+    }
+
+    /// The first live entry of `near`, after throwing away the dead ones in front of it.
+    fn first_near(&mut self) -> Option<Entry> {
+        while let Some(&Reverse(first)) = self.near.peek() {
+            if first.is_alive(&self.nodes) {
+                return Some(first);
+            }
+            self.near.pop();
+            self.dead -= 1;
+        }
+        None
+    }
+
+    /// Counts an entry of `near` that has just died, and clears them away when they have become too many.
+    fn bury(&mut self) {
+        self.dead += 1;
+        let alive = self.near.len() - self.dead;
+        if alive == 0 {
+            self.near.clear();
+            self.dead = 0;
+        } else if self.dead > alive + DEAD_ENTRIES {
+            let nodes = &self.nodes;
+            self.near.retain(|Reverse(entry)| entry.is_alive(nodes));
+            self.dead = 0;
+        }
+    }
+}
+
+/// A timer, or room for one.
+struct Node {
+    deadline: u64,
+    /// `None` if free.
+    waker: Option<Waker>,
+    /// In a slot, the neighbours; if free, `next` is the next free one; in `near`, the halves of a stamp.
+    prev: u32,
+    next: u32,
+    /// How many timers this node has been.
+    generation: u32,
+    place: Place,
+}
+
+impl Node {
+    fn stamp(&self) -> u64 {
+        u64::from(self.next) << 32 | u64::from(self.prev)
+    }
+
+    fn set_stamp(&mut self, stamp: u64) {
+        self.prev = stamp as u32;
+        self.next = (stamp >> 32) as u32;
+    }
+}
+
+/// A list of nodes. Means nothing unless the slot's bit in `occupied` is set.
+#[derive(Clone, Copy)]
+struct Slot {
+    head: u32,
+    tail: u32,
+    /// The least deadline, if the slot is neither sorted (then it is in front) nor vague (then no deadline is less).
+    min: u64,
+}
+
+/// A timer on its way out, in firing order: by deadline, then by stamp.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    deadline: u64,
+    stamp: u64,
+    index: u32,
+}
+
+impl Entry {
+    /// Whether its timer has been neither cancelled nor reset since this entry was made.
+    fn is_alive(&self, nodes: &[Node]) -> bool {
+        let node = &nodes[self.index as usize];
+        node.place == Place::NEAR && node.stamp() == self.stamp
+    }
+}
+
+/// Where a node hangs: in a slot of a level, or in one of the places that are no slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place(u16);
+
+impl Place {
+    const NEAR: Place = Place((LEVELS * SLOTS) as u16);
+    const FREE: Place = Place((LEVELS * SLOTS) as u16 + 1);
+
+    fn new(level: usize, slot: usize) -> Place {
+        Place((level * SLOTS + slot) as u16)
+    }
+
+    /// The slot for a tick; `None` if the cursor has been there.
+    fn of(tick: u64, cursor: u64) -> Option<Place> {
+        if tick <= cursor {
+            return None;
+        }
+        let level = (tick ^ cursor).ilog2() / SLOT_BITS;
+        Some(Place::new(
+            level as usize,
+            (tick >> (level * SLOT_BITS)) as usize % SLOTS,
+        ))
+    }
+
+    /// The first tick of a slot.
+    fn first_tick(self, cursor: u64) -> u64 {
+        let shift = self.level() as u32 * SLOT_BITS;
+        let above = cursor >> shift >> SLOT_BITS << SLOT_BITS;
+        (above | (self.index() % SLOTS) as u64) << shift
+    }
+
+    fn level(self) -> usize {
+        self.index() / SLOTS
+    }
+
+    fn bit(self) -> u64 {
+        1 << (self.index() % SLOTS)
+    }
+
+    /// The position in `Wheel::slots`. The mask changes nothing, but spares a bounds check.
+    fn index(self) -> usize {
+        usize::from(self.0) & (LEVELS * SLOTS - 1)
+    }
+}
+
+/// A tick is 2^17 ns, 131 us: about as late as a timer is anyway.
+const TICK_BITS: u32 = 17;
+const SLOT_BITS: u32 = 6;
+const SLOTS: usize = 1 << SLOT_BITS;
+/// 17 + 8 x 6 bits is one more than there are: half of the top level is never used.
+const LEVELS: usize = 8;
+const NIL: u32 = u32::MAX;
+/// How many timers `next` may visit for each operation. Fewer, and the cursor is ahead of the time more often.
+const WALK_PER_OPERATION: u64 = 4;
+/// How many more dead entries than live ones `near` puts up with.
+const DEAD_ENTRIES: usize = 32;
+/// How many entries of `due` are worth keeping between two calls: 24 KiB.
+const DUE_CAPACITY: usize = 1024;
+
+const _: () = assert!(size_of::<usize>() < 8 || size_of::<Node>() == 40);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TICK: u64 = 1 << TICK_BITS;
+    const SECOND: u64 = 1_000_000_000;
+    const YEAR: u64 = 365 * 24 * 3600 * SECOND;
+
+    #[test]
+    fn timers_fire_in_order_of_deadline_then_of_insertion() {
+        let mut check = Checked::new();
+        for deadline in [
+            5 * SECOND,
+            7,
+            5 * SECOND,
+            0,
+            TICK,
+            7,
+            3 * YEAR,
+            5 * SECOND - 1,
+        ] {
+            check.insert(deadline);
+        }
+        check.fire(4 * YEAR);
+        assert_eq!(check.wheel.len(), 0);
+    }
+
+    #[test]
+    fn a_timer_fires_at_its_nanosecond_and_not_before() {
+        for deadline in [
+            1,
+            TICK - 1,
+            TICK,
+            TICK + 1,
+            64 * TICK,
+            64 * TICK - 1,
+            SECOND,
+            YEAR,
+            500 * YEAR,
+        ] {
+            let mut check = Checked::new();
+            check.insert(deadline);
+            check.fire(deadline - 1);
+            assert_eq!(check.wheel.len(), 1, "{deadline} ns");
+            check.fire(deadline);
+            assert_eq!(check.wheel.len(), 0, "{deadline} ns");
+        }
+    }
+
+    #[test]
+    fn far_timers_cause_no_stop_on_the_way() {
+        let mut check = Checked::new();
+        check.insert(3 * YEAR + 12_345);
+        check.fire(SECOND);
+        assert_eq!(check.wheel.next(), Some(3 * YEAR + 12_345));
+        check.fire(2 * YEAR);
+        assert_eq!(check.wheel.next(), Some(3 * YEAR + 12_345));
+    }
+
+    #[test]
+    fn deadlines_at_the_end_of_time_are_kept_and_never_does_not_fire() {
+        let mut check = Checked::new();
+        let never = check.insert(NEVER);
+        assert_eq!(check.wheel.next(), None);
+        check.insert(NEVER - 1);
+        check.insert(NEVER - TICK);
+        check.fire(NEVER - 2);
+        check.fire(NEVER - 1);
+        check.fire(NEVER);
+        assert_eq!((check.wheel.next(), check.wheel.len()), (None, 1));
+        // Time is over, and yet:
+        check.insert(NEVER - 1);
+        check.insert(3);
+        check.fire(NEVER);
+        check.cancel(never);
+        assert_eq!(check.wheel.len(), 0);
+    }
+
+    #[test]
+    fn a_reset_goes_behind_its_equals_and_keeps_its_waker_and_key() {
+        for deadline in [50, 5 * SECOND] {
+            let mut check = Checked::new();
+            let first = check.insert(deadline);
+            let second = check.insert(deadline);
+            check.insert(deadline);
+            check.reset(first, deadline);
+            check.reset(second, deadline + 1);
+            check.reset(second, deadline);
+            check.fire(deadline);
+            assert_eq!(check.wheel.len(), 0);
+        }
+    }
+
+    #[test]
+    fn a_stale_key_does_nothing() {
+        let mut check = Checked::new();
+        for deadline in [10, 5 * SECOND] {
+            let fired = check.insert(deadline);
+            check.fire(deadline);
+            let cancelled = check.insert(2 * deadline);
+            check.cancel(cancelled);
+            let evicted = check.insert(2 * deadline);
+            check.drain();
+            let reused = check.insert(2 * deadline);
+            for id in [fired, cancelled, evicted] {
+                assert_eq!(check.keys[&id].index, check.keys[&reused].index);
+                check.cancel(id);
+                check.reset(id, 1);
+                check.rewake(id);
+            }
+            check.fire(2 * deadline);
+        }
+    }
+
+    #[test]
+    fn time_running_backwards_is_no_progress() {
+        let mut check = Checked::new();
+        check.fire(10 * SECOND);
+        check.insert(10 * SECOND + 5);
+        check.insert(9 * SECOND);
+        check.insert(8 * SECOND);
+        check.fire(7 * SECOND);
+        check.fire(8 * SECOND);
+        assert_eq!(check.wheel.len(), 2);
+        check.fire(10 * SECOND + 5);
+    }
+
+    #[test]
+    fn a_cancelled_minimum_is_forgotten() {
+        for spread in [1, 2 * TICK, SECOND] {
+            let mut check = Checked::new();
+            // Out of order, so that no list is sorted; and the first one twice.
+            let ids: Vec<_> = [3, 1, 5, 1, 4, 2]
+                .map(|n| check.insert(100 * SECOND + n * spread))
+                .into();
+            for id in [ids[1], ids[3], ids[5], ids[2], ids[0], ids[4]] {
+                check.cancel(id);
+            }
+            assert_eq!(check.wheel.next(), None);
+        }
+    }
+
+    #[test]
+    fn when_walking_was_not_paid_for_the_cursor_goes_ahead_and_nothing_is_late() {
+        let mut check = Checked::new();
+        let far: Vec<_> = (0..100)
+            .map(|n| check.insert(YEAR + (n * 37 % 100) * SECOND))
+            .collect();
+        check.wheel.credit = 0;
+        check.cancel(far[0]);
+        assert!(check.wheel.cursor > 0, "it walked for free");
+        // All these are behind the cursor now.
+        for deadline in [5 * SECOND, 3, YEAR - 1, SECOND, 5 * SECOND] {
+            check.insert(deadline);
+        }
+        for now in [2, 3, SECOND, 6 * SECOND, YEAR, YEAR + 50 * SECOND, 2 * YEAR] {
+            check.fire(now);
+        }
+        assert_eq!(check.wheel.len(), 0);
+    }
+
+    #[test]
+    fn dead_entries_do_not_pile_up() {
+        let mut wheel = Wheel::new();
+        for n in 0..10 {
+            wheel.insert(n, Waker::noop().clone());
+        }
+        for _ in 0..10_000 {
+            let key = wheel.insert(5, Waker::noop().clone());
+            wheel.reset(key, 6);
+            wheel.cancel(key);
+            assert!(wheel.near.len() <= 2 * (10 + DEAD_ENTRIES));
+        }
+        assert_eq!((wheel.len(), wheel.nodes.len()), (10, 11));
+    }
+
+    #[test]
+    fn a_hundred_thousand_timers_all_fire_in_order() {
+        let mut wheel = Wheel::new();
+        let mut random = 0x5eed;
+        for _ in 0..100_000 {
+            let deadline = next_random(&mut random) % (10 * SECOND);
+            wheel.insert(deadline, Waker::noop().clone());
+        }
+        let (mut last, mut count) = (0, 0);
+        while let Some(next) = wheel.next() {
+            let now = next + next_random(&mut random) % SECOND / 20;
+            let before = count;
+            wheel.fire(now, |deadline, _| {
+                assert!(
+                    last <= deadline && deadline <= now,
+                    "{last}, then {deadline}, at {now}"
+                );
+                last = deadline;
+                count += 1;
+            });
+            assert!(
+                count > before,
+                "woken at {now} for {next}, and nothing was due"
+            );
+        }
+        assert_eq!(count, 100_000);
+        wheel.audit();
+    }
+
+    #[test]
+    fn next_does_not_walk_a_crowd_once_for_every_cancel() {
+        // 1, 100_001, 2, 100_002 ..: not sorted, and always the least is cancelled.
+        let mut wheel = Wheel::new();
+        let base = 100 * SECOND;
+        let keys: Vec<_> = (0..50_000u64)
+            .flat_map(|n| [base + n, base + 100_000 + n])
+            .map(|deadline| wheel.insert(deadline, Waker::noop().clone()))
+            .collect();
+        // Walking them all each time would be 10^10 steps here, and a minute.
+        for (cancelled, key) in keys.iter().step_by(2).enumerate() {
+            wheel.cancel(*key);
+            let next = if cancelled + 1 < 50_000 {
+                base + cancelled as u64 + 1
+            } else {
+                base + 100_000
+            };
+            assert_eq!(wheel.next(), Some(next));
+        }
+        wheel.audit();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_does_what_a_sorted_map_does(
+            start in prop_oneof![Just(0), 0..YEAR, Just(NEVER - 2 * YEAR)],
+            ask_always in any::<bool>(),
+            steps in proptest::collection::vec(step(), 1..150),
+        ) {
+            let mut check = Checked::new();
+            check.ask_always = ask_always;
+            check.fire(start);
+            for step in steps {
+                let now = check.now;
+                match step {
+                    Step::Insert(when) => { check.insert(when.at(now)); }
+                    Step::InsertEqual(n) => {
+                        let deadline = check.some_deadline(n).unwrap_or(now);
+                        check.insert(deadline);
+                    }
+                    Step::Cancel(n) => check.cancel(n),
+                    Step::CancelFirst => {
+                        if let Some((_, &id)) = check.model.first_key_value() {
+                            check.cancel(id);
+                        }
+                    }
+                    Step::Reset(n, when) => check.reset(n, when.at(now)),
+                    Step::Rewake(n) => check.rewake(n),
+                    Step::Advance(when) => check.fire(when.at(now).max(now)),
+                    Step::AdvanceToNext(late) => {
+                        let next = check.model.first_key_value().map_or(now, |(key, _)| key.0);
+                        check.fire(next.max(now).saturating_add(late));
+                    }
+                    Step::GoBack(by) => check.fire(now.saturating_sub(by)),
+                    Step::Ask => check.ask(),
+                    Step::Bankrupt => check.wheel.credit = 0,
+                    Step::Drain => check.drain(),
+                }
+            }
+            check.ask();
+            check.fire(NEVER);
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(When),
+        InsertEqual(usize),
+        Cancel(usize),
+        CancelFirst,
+        Reset(usize, When),
+        Rewake(usize),
+        Advance(When),
+        AdvanceToNext(u64),
+        GoBack(u64),
+        Ask,
+        Bankrupt,
+        Drain,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            12 => when().prop_map(Step::Insert),
+            4 => any::<usize>().prop_map(Step::InsertEqual),
+            4 => (0..200usize).prop_map(Step::Cancel),
+            4 => Just(Step::CancelFirst),
+            3 => ((0..200usize), when()).prop_map(|(n, when)| Step::Reset(n, when)),
+            1 => (0..200usize).prop_map(Step::Rewake),
+            3 => when().prop_map(Step::Advance),
+            3 => (0..3 * TICK).prop_map(Step::AdvanceToNext),
+            1 => (0..YEAR).prop_map(Step::GoBack),
+            2 => Just(Step::Ask),
+            1 => Just(Step::Bankrupt),
+            1 => prop_oneof![9 => Just(Step::Ask), 1 => Just(Step::Drain)],
+        ]
+    }
+
+    /// An instant, seen from now.
+    #[derive(Clone, Debug)]
+    enum When {
+        In(u64),
+        Ago(u64),
+        /// That many nanoseconds around the next but `slots` boundary of a tick (level 0) or a slot.
+        Boundary {
+            level: u32,
+            slots: u64,
+            off: i64,
+        },
+        /// Before the end of time.
+        Late(u64),
+    }
+
+    fn when() -> impl Strategy<Value = When> {
+        prop_oneof![
+            // Of every magnitude: 1 ns to 18 years.
+            6 => (0..60u32, any::<u64>()).prop_map(|(bits, random)| When::In(random & ((1 << bits) - 1))),
+            2 => (0..TICK).prop_map(When::In),
+            1 => (0..2 * TICK).prop_map(When::Ago),
+            6 => (0..=7u32, 0..4u64, -2..=2i64)
+                .prop_map(|(level, slots, off)| When::Boundary { level, slots, off }),
+            1 => (0..3 * TICK).prop_map(When::Late),
+        ]
+    }
+
+    impl When {
+        fn at(&self, now: u64) -> u64 {
+            match *self {
+                When::In(delay) => now.saturating_add(delay),
+                When::Ago(delay) => now.saturating_sub(delay),
+                When::Boundary { level, slots, off } => {
+                    let shift = TICK_BITS + level * SLOT_BITS;
+                    let slot = (now >> shift).saturating_add(slots);
+                    let start = if slot.leading_zeros() < shift {
+                        NEVER
+                    } else {
+                        slot << shift
+                    };
+                    start.saturating_add_signed(off)
+                }
+                When::Late(before) => NEVER - before,
+            }
+        }
+    }
+
+    /// A wheel, and the simplest thing that ought to behave alike.
+    struct Checked {
+        wheel: Wheel,
+        model: BTreeMap<(u64, usize), usize>,
+        /// Of every timer that ever was, its key, and its place in the model while that is pending.
+        keys: BTreeMap<usize, Key>,
+        places: BTreeMap<usize, (u64, usize)>,
+        wakers: BTreeMap<usize, Arc<Unused>>,
+        insertions: usize,
+        now: u64,
+        ask_always: bool,
+    }
+
+    struct Unused(#[expect(dead_code, reason = "without a size, all would share an address")] u8);
+
+    impl Wake for Unused {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Checked {
+        fn new() -> Checked {
+            Checked {
+                wheel: Wheel::new(),
+                model: BTreeMap::new(),
+                keys: BTreeMap::new(),
+                places: BTreeMap::new(),
+                wakers: BTreeMap::new(),
+                insertions: 0,
+                now: 0,
+                ask_always: true,
+            }
+        }
+
+        fn insert(&mut self, deadline: u64) -> usize {
+            let id = self.keys.len();
+            let waker = Arc::new(Unused(0));
+            let key = self.wheel.insert(deadline, Waker::from(waker.clone()));
+            self.keys.insert(id, key);
+            self.wakers.insert(id, waker);
+            self.put(id, deadline);
+            self.check();
+            id
+        }
+
+        fn cancel(&mut self, id: usize) {
+            let Some(&key) = self.keys.get(&id) else {
+                return;
+            };
+            let cancelled = self.wheel.cancel(key);
+            let place = self.places.remove(&id);
+            assert_eq!(
+                cancelled.as_ref().map(|(deadline, _)| *deadline),
+                place.map(|place| place.0)
+            );
+            if let Some(place) = place {
+                self.model.remove(&place);
+            }
+            if let Some((_, waker)) = cancelled {
+                assert_eq!(waker.data(), Arc::as_ptr(&self.wakers[&id]).cast());
+            }
+            self.check();
+        }
+
+        fn reset(&mut self, id: usize, deadline: u64) {
+            let Some(&key) = self.keys.get(&id) else {
+                return;
+            };
+            let place = self.places.remove(&id);
+            assert_eq!(self.wheel.reset(key, deadline), place.map(|place| place.0));
+            if let Some(place) = place {
+                self.model.remove(&place);
+                self.put(id, deadline);
+            }
+            self.check();
+        }
+
+        fn rewake(&mut self, id: usize) {
+            let Some(&key) = self.keys.get(&id) else {
+                return;
+            };
+            let current = self.wheel.waker(key);
+            assert_eq!(current.is_some(), self.places.contains_key(&id));
+            if let Some(current) = current {
+                assert_eq!(current.data(), Arc::as_ptr(&self.wakers[&id]).cast());
+                let waker = Arc::new(Unused(0));
+                *current = Waker::from(waker.clone());
+                self.wakers.insert(id, waker);
+            }
+            self.check();
+        }
+
+        fn fire(&mut self, now: u64) {
+            self.now = self.now.max(now);
+            let mut fired = Vec::new();
+            self.wheel
+                .fire(now, |deadline, waker| fired.push((deadline, waker.data())));
+            let mut expected = Vec::new();
+            while let Some((&(deadline, _), &id)) = self.model.first_key_value() {
+                if deadline > now || deadline == NEVER {
+                    break;
+                }
+                self.model.pop_first();
+                self.places.remove(&id);
+                expected.push((deadline, Arc::as_ptr(&self.wakers[&id]).cast()));
+            }
+            assert_eq!(fired, expected, "at {now}");
+            self.check();
+        }
+
+        fn drain(&mut self) {
+            let mut wakers = Vec::new();
+            self.wheel.drain(&mut wakers);
+            let mut drained: Vec<_> = wakers.iter().map(Waker::data).collect();
+            let mut expected: Vec<_> = self
+                .model
+                .values()
+                .map(|id| Arc::as_ptr(&self.wakers[id]).cast())
+                .collect();
+            drained.sort();
+            expected.sort();
+            assert_eq!(drained, expected);
+            self.model.clear();
+            self.places.clear();
+            self.check();
+        }
+
+        fn ask(&mut self) {
+            let next = self
+                .model
+                .first_key_value()
+                .map(|(place, _)| place.0)
+                .filter(|&next| next != NEVER);
+            assert_eq!(self.wheel.next(), next);
+            self.wheel.audit();
+        }
+
+        fn check(&mut self) {
+            assert_eq!(self.wheel.len(), self.model.len());
+            self.wheel.audit();
+            if self.ask_always {
+                self.ask();
+            }
+        }
+
+        fn put(&mut self, id: usize, deadline: u64) {
+            self.insertions += 1;
+            self.model.insert((deadline, self.insertions), id);
+            self.places.insert(id, (deadline, self.insertions));
+        }
+
+        fn some_deadline(&self, n: usize) -> Option<u64> {
+            let n = n.checked_rem(self.model.len())?;
+            self.model.keys().nth(n).map(|place| place.0)
+        }
+    }
+
+    impl Wheel {
+        /// Everything that the other methods rely on.
+        fn audit(&self) {
+            let mut seen = 0;
+            for level in 0..LEVELS {
+                for slot in 0..SLOTS {
+                    let place = Place::new(level, slot);
+                    if self.occupied[level] & place.bit() != 0 {
+                        seen += self.audit_slot(place);
+                    }
+                }
+            }
+            let alive = self
+                .near
+                .iter()
+                .filter(|Reverse(entry)| entry.is_alive(&self.nodes))
+                .count();
+            let near = self.nodes.iter().filter(|node| node.place == Place::NEAR);
+            assert!(
+                near.clone()
+                    .all(|node| node.deadline >> TICK_BITS <= self.cursor)
+            );
+            assert_eq!(near.count(), alive);
+            assert_eq!(self.near.len(), alive + self.dead);
+            assert!(self.dead <= alive + DEAD_ENTRIES);
+            assert_eq!(seen + alive, self.pending);
+
+            let (mut free, mut index) = (0, self.free);
+            while index != NIL {
+                let node = &self.nodes[index as usize];
+                assert!(node.place == Place::FREE && node.waker.is_none());
+                free += 1;
+                index = node.next;
+            }
+            assert_eq!(free + self.pending, self.nodes.len());
+            assert!(self.due.is_empty());
+        }
+
+        fn audit_slot(&self, place: Place) -> usize {
+            let slot = self.slots[place.index()];
+            let mut deadlines = Vec::new();
+            let (mut prev, mut index) = (NIL, slot.head);
+            while index != NIL {
+                let node = &self.nodes[index as usize];
+                assert!(node.waker.is_some());
+                assert_eq!((node.place, node.prev), (place, prev));
+                assert_eq!(
+                    Place::of(node.deadline >> TICK_BITS, self.cursor),
+                    Some(place)
+                );
+                assert!(node.deadline >> TICK_BITS >= place.first_tick(self.cursor));
+                deadlines.push(node.deadline);
+                (prev, index) = (index, node.next);
+            }
+            assert_eq!(slot.tail, prev);
+            let least = deadlines
+                .iter()
+                .copied()
+                .min()
+                .expect("an occupied slot is not empty");
+            if self.sorted[place.level()] & place.bit() != 0 {
+                assert!(deadlines.is_sorted());
+            } else if self.vague[place.level()] & place.bit() != 0 {
+                assert!(slot.min <= least);
+            } else {
+                assert_eq!(slot.min, least);
+            }
+            deadlines.len()
+        }
+    }
+
+    fn next_random(state: &mut u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    }
+}

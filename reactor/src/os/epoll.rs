@@ -1,0 +1,202 @@
+//! Linux and Android: polling's epoll set, waited on by ourselves.
+//!
+//! `Poller::wait` makes five system calls; one `epoll_pwait` on the poller's descriptor does. Registrations go there
+//! directly too, for polling has no word for EPOLLRDHUP, which tells the end of the peer's data beside the data.
+//! Two descriptors of our own are registered for life, edge-triggered and never read: an eventfd that wakes the
+//! driver, and a timerfd for the nearest deadline, since epoll's own time-outs have a slack of 50 us and more.
+//!
+//! The poller is private and never told to `wait` or `notify`: a notification that its own `wait` did not see would
+//! leave it deaf.
+//!
+//! `armed` is the deadline the timerfd will fire at, or NEVER. It is written under `setting`, with the system call, so
+//! the two agree. It only goes down, except that the driver sets it to NEVER when it has harvested the expiry. An
+//! alarm that finds an earlier deadline armed need do nothing: the driver will wake at that one, and read the
+//! deadlines anew before it sleeps again. One that finds a value that is about to be reset was queued before the
+//! driver's next `sit`, which comes after the reset, so the driver reads it then (`chair`).
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+use super::{Poller, RawSource, Until};
+use crate::clock;
+use crate::source::bits;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+
+/// More at once gain nothing; the buffer is on the stack.
+const EVENTS: usize = 256;
+const WAKE: usize = usize::MAX;
+const ALARM: usize = usize::MAX - 1;
+const NEVER: u64 = u64::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Epoll {
+    /// First, so that the descriptors below leave the set before they are closed.
+    poller: polling::Poller,
+    waker: OwnedFd,
+    timer: OwnedFd,
+    armed: AtomicU64,
+    setting: Mutex<()>,
+    /// What CLOCK_MONOTONIC showed at `clock`'s epoch, in nanoseconds.
+    epoch: u64,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Epoll> {
+        let poller = polling::Poller::new()?;
+        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        for (fd, key) in [(&waker, WAKE), (&timer, ALARM)] {
+            epoll::add(&poller, fd, epoll::EventData::new_u64(key as u64), edge)?;
+        }
+        Ok(Epoll {
+            poller,
+            waker,
+            timer,
+            armed: AtomicU64::new(NEVER),
+            setting: Mutex::new(()),
+            epoch: monotonic_epoch(),
+        })
+    }
+}
+
+impl Poller for Epoll {
+    fn is_edge(&self) -> bool {
+        true
+    }
+
+    fn reports_half_close(&self) -> bool {
+        true
+    }
+
+    fn add(&self, raw: RawSource, key: usize, _: u64) -> io::Result<()> {
+        use epoll::EventFlags as E;
+        let all = E::IN | E::OUT | E::PRI | E::RDHUP | E::ET;
+        let data = epoll::EventData::new_u64(key as u64);
+        Ok(epoll::add(&self.poller, raw.borrow()?, data, all)?)
+    }
+
+    fn arm(&self, _: RawSource, _: usize, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, raw: RawSource) -> io::Result<()> {
+        Ok(epoll::delete(&self.poller, raw.borrow()?)?)
+    }
+
+    fn wait(&self, until: Until, event: &mut dyn FnMut(usize, u64)) -> io::Result<()> {
+        const ZERO: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let timeout = match until {
+            Until::Now => Some(&ZERO),
+            Until::Forever => None,
+            Until::At(deadline) => {
+                self.alarm(deadline);
+                None
+            }
+        };
+        let mut buffer = [MaybeUninit::uninit(); EVENTS];
+        let events = match epoll::wait(&self.poller, &mut buffer[..], timeout) {
+            Ok((events, _)) => events,
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for one in events {
+            let one = *one;
+            match one.data.u64() as usize {
+                WAKE => {}
+                ALARM => {
+                    let _setting = lock(&self.setting);
+                    self.armed.store(NEVER, Ordering::Release);
+                }
+                key => event(key, news(one.flags)),
+            }
+        }
+        Ok(())
+    }
+
+    fn alarm(&self, deadline: u64) {
+        if deadline >= self.armed.load(Ordering::Acquire) {
+            return;
+        }
+        let _setting = lock(&self.setting);
+        if deadline >= self.armed.load(Ordering::Relaxed) {
+            return;
+        }
+        // Zero would disarm.
+        let at = self.epoch.saturating_add(deadline).max(1);
+        let setting = Itimerspec {
+            it_interval: timespec(0),
+            it_value: timespec(at),
+        };
+        // It can fail for a bad descriptor or a bad time only, and both are ours.
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting)
+            .expect("a timerfd takes any time");
+        self.armed.store(deadline, Ordering::Release);
+    }
+
+    fn wake(&self) {
+        // It fails only if the counter is at its end, and then the descriptor is readable, which is what we want.
+        let _ = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.poller.as_fd())
+    }
+}
+
+fn news(flags: epoll::EventFlags) -> u64 {
+    use epoll::EventFlags as E;
+    let mut news = 0;
+    if flags.contains(E::IN) {
+        news |= bits::READ_READY;
+    }
+    if flags.contains(E::OUT) {
+        news |= bits::WRITE_READY;
+    }
+    if flags.contains(E::RDHUP) {
+        news |= bits::READ_CLOSED;
+    }
+    if flags.contains(E::HUP) {
+        news |= bits::READ_CLOSED | bits::WRITE_CLOSED;
+    }
+    if flags.contains(E::PRI) {
+        news |= bits::PRIORITY;
+    }
+    if flags.contains(E::ERR) {
+        // Whichever operation is tried next reports it.
+        news |= bits::ERROR | bits::READ_READY | bits::WRITE_READY;
+    }
+    news
+}
+
+fn timespec(ns: u64) -> Timespec {
+    // Whole seconds of a u64 of nanoseconds always fit; on 32-bit systems rustix has 64-bit seconds too.
+    Timespec {
+        tv_sec: (ns / 1_000_000_000) as _,
+        tv_nsec: (ns % 1_000_000_000) as _,
+    }
+}
+
+/// CLOCK_MONOTONIC at `clock`'s epoch. Of several readings the one that was disturbed least; what is left of the
+/// disturbance makes alarms late, never early.
+fn monotonic_epoch() -> u64 {
+    let reading = || {
+        let since_epoch = clock::machine_now();
+        let now = clock_gettime(ClockId::Monotonic);
+        (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64).saturating_sub(since_epoch)
+    };
+    (0..8).map(|_| reading()).min().unwrap_or_default()
+}

@@ -1,0 +1,363 @@
+//! Unix: descriptors, and what poll(2) says of them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use polling::{Event, PollMode, Poller};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use rustix::net::{
+    self, AddressFamily, SocketAddrUnix, SocketType, addr::SocketAddrArg, sockopt::socket_type,
+};
+
+use crate::source::bits;
+
+/// The descriptor of the global reactor, or `None` where its poller has none (the poll(2) back end).
+///
+/// It becomes readable when [`Reactor::turn`](crate::Reactor::turn) would find something to do. To drive the reactor
+/// from a loop of your own use [`Reactor::as_fd`](crate::Reactor::as_fd) and
+/// [`Reactor::next_deadline`](crate::Reactor::next_deadline); this one is for those who know it from elsewhere.
+pub fn reactor_fd() -> Option<BorrowedFd<'static>> {
+    crate::reactor::global_fd()
+}
+
+/// The descriptor of polling's poller, where it has one.
+pub(crate) fn poller_fd(poller: &Poller) -> Option<BorrowedFd<'_>> {
+    #[cfg(all(
+        any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "illumos",
+            target_os = "solaris",
+            target_vendor = "apple",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "dragonfly",
+        ),
+        not(polling_test_poll_backend)
+    ))]
+    return Some(poller.as_fd());
+    #[cfg(not(all(
+        any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "illumos",
+            target_os = "solaris",
+            target_vendor = "apple",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "dragonfly",
+        ),
+        not(polling_test_poll_backend)
+    )))]
+    {
+        let _ = poller;
+        None
+    }
+}
+
+/// A descriptor that is watched. It does not own it: `Async` does, and takes it out of the poller first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptor(RawFd);
+
+/// What a source is on a system that watches nothing but descriptors.
+#[cfg(not(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+)))]
+pub(crate) type RawSource = Descriptor;
+
+impl Default for Descriptor {
+    /// Nobody's.
+    fn default() -> Descriptor {
+        Descriptor(-1)
+    }
+}
+
+impl Descriptor {
+    pub(crate) fn of(io: &impl AsFd) -> Descriptor {
+        Descriptor(io.as_fd().as_raw_fd())
+    }
+
+    /// # Errors
+    /// Nobody's descriptor.
+    pub(crate) fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
+        if self.0 < 0 {
+            return Err(Errno::BADF.into());
+        }
+        // SAFETY: the number is not -1. That it is open cannot be promised (safe code can close it through an `AsFd`
+        // that lies, or behind our back with `from_raw_fd` elsewhere); the system calls made with it here are those
+        // of a poller, which answer EBADF or concern an unrelated descriptor's registration, and touch no memory.
+        Ok(unsafe { BorrowedFd::borrow_raw(self.0) })
+    }
+
+    pub(crate) fn add(self, poller: &Poller, event: Event, mode: PollMode) -> io::Result<()> {
+        self.refuse_files()?;
+        // SAFETY: `Poller::add_with_mode` wants the descriptor removed from the poller before it is closed: `Async`
+        // owns it and calls `Source::retire` in its `Drop` and `into_inner`, the only ways out.
+        unsafe { poller.add_with_mode(self.0, event, mode) }
+    }
+
+    pub(crate) fn modify(self, poller: &Poller, event: Event, mode: PollMode) -> io::Result<()> {
+        poller.modify_with_mode(self.borrow()?, event, mode)
+    }
+
+    pub(crate) fn remove(self, poller: &Poller) -> io::Result<()> {
+        poller.delete(self.borrow()?)
+    }
+
+    /// epoll refuses what is always ready; the other pollers would take it and spin, so we refuse it for them.
+    fn refuse_files(self) -> io::Result<()> {
+        let stat = rustix::fs::fstat(self.borrow()?)?;
+        match FileType::from_raw_mode(stat.st_mode as _) {
+            FileType::RegularFile | FileType::Directory => Err(Errno::PERM.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `confirm` can tell.
+    pub(crate) fn confirms(self) -> bool {
+        true
+    }
+
+    /// Whether an event that nobody has been told of is to be believed: only where it was armed for.
+    pub(crate) fn counts_events(self) -> bool {
+        false
+    }
+
+    /// Asks the kernel which of `wants` hold this very moment. `None`: only waiting can tell.
+    pub(crate) fn confirm(self, wants: u64) -> io::Result<Option<u64>> {
+        let mut flags = PollFlags::empty();
+        if wants & bits::READ != 0 {
+            flags |= PollFlags::IN;
+        }
+        if wants & bits::WRITE != 0 {
+            flags |= PollFlags::OUT;
+        }
+        if wants & bits::PRIORITY != 0 {
+            flags |= PollFlags::PRI;
+        }
+        if wants & bits::READ_CLOSED != 0 {
+            flags |= half_close();
+        }
+        let fd = self.borrow()?;
+        let mut asked = [PollFd::from_borrowed_fd(fd, flags)];
+        let now = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        loop {
+            match poll(&mut asked, Some(&now)) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => break,
+            }
+        }
+        let said = asked[0].revents();
+        if said.contains(PollFlags::NVAL) {
+            return Err(Errno::BADF.into());
+        }
+        let mut holds = 0;
+        if said.contains(PollFlags::IN) {
+            holds |= bits::READ_READY;
+        }
+        if said.contains(PollFlags::OUT) {
+            holds |= bits::WRITE_READY;
+        }
+        if said.contains(PollFlags::PRI) {
+            holds |= bits::PRIORITY;
+        }
+        if said.intersects(half_close()) {
+            holds |= bits::READ_CLOSED;
+        }
+        if said.contains(PollFlags::HUP) {
+            holds |= bits::READ_CLOSED | bits::WRITE_CLOSED;
+        }
+        if said.contains(PollFlags::ERR) {
+            holds |= bits::ERROR | bits::READ_READY | bits::WRITE_READY;
+        }
+        Ok(Some(holds))
+    }
+
+    pub(crate) fn set_nonblocking(self, nonblocking: bool) -> io::Result<()> {
+        let fd = self.borrow()?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        rustix::io::ioctl_fionbio(fd, nonblocking)?;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            let before = rustix::fs::fcntl_getfl(fd)?;
+            let mut after = before;
+            after.set(rustix::fs::OFlags::NONBLOCK, nonblocking);
+            if after != before {
+                rustix::fs::fcntl_setfl(fd, after)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this is a byte stream for sure: a short transfer then means that the kernel's buffer is drained. A
+    /// descriptor of another kind can hide in a `UnixStream` (SOCK_SEQPACKET), so the type alone is no proof.
+    pub(crate) fn is_stream(self) -> bool {
+        self.borrow()
+            .is_ok_and(|fd| socket_type(fd) == Ok(SocketType::STREAM))
+    }
+
+    /// What a registration's failure means, and what to do instead.
+    pub(crate) fn explain(self, error: io::Error) -> io::Error {
+        let fd = self.0;
+        let says = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "it is a regular file or a directory, which is always ready; read and write it in a thread, with the \
+                 crate `blocking` for instance"
+            }
+            io::ErrorKind::AlreadyExists => {
+                "already registered; share it as Arc<Async<T>>, or duplicate the descriptor"
+            }
+            _ if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
+                "it is not an open descriptor"
+            }
+            _ => return error,
+        };
+        io::Error::new(error.kind(), format!("cannot watch fd {fd}: {says}"))
+    }
+}
+
+/// The end of the peer's data, where poll(2) tells it apart.
+fn half_close() -> PollFlags {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return PollFlags::RDHUP;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    PollFlags::empty()
+}
+
+/// Begins to connect a new non-blocking stream socket.
+pub(crate) fn connect(family: AddressFamily, address: &impl SocketAddrArg) -> io::Result<OwnedFd> {
+    let socket = stream_socket(family)?;
+    match net::connect(&socket, address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The address of a path; on Linux one that starts with NUL is a name in the abstract namespace.
+pub(crate) fn unix_address(path: &Path) -> io::Result<SocketAddrUnix> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        if let [0, name @ ..] = path.as_os_str().as_bytes() {
+            return Ok(SocketAddrUnix::new_abstract_name(name)?);
+        }
+    }
+    Ok(SocketAddrUnix::new(path)?)
+}
+
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_os = "illumos",
+    target_os = "fuchsia",
+))]
+fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    quiet(&socket)?;
+    Ok(socket)
+}
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_os = "illumos",
+    target_os = "fuchsia",
+)))]
+fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let socket = net::socket(family, SocketType::STREAM, None)?;
+    let flags = rustix::io::fcntl_getfd(&socket)? | rustix::io::FdFlags::CLOEXEC;
+    rustix::io::fcntl_setfd(&socket, flags)?;
+    Descriptor::of(&socket).set_nonblocking(true)?;
+    quiet(&socket)?;
+    Ok(socket)
+}
+
+/// Where a write to a closed socket would raise SIGPIPE, it shall not.
+fn quiet(socket: &OwnedFd) -> io::Result<()> {
+    #[cfg(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "dragonfly",
+    ))]
+    net::sockopt::set_socket_nosigpipe(socket, true)?;
+    let _ = socket;
+    Ok(())
+}
+
+/// Accepts a connection, non-blocking at once where the OS can do both in one call.
+pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    #[cfg(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+        target_os = "illumos",
+    ))]
+    {
+        let flags = net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK;
+        let (fd, address) = net::acceptfrom_with(listener, flags)?;
+        let stream = TcpStream::from(fd);
+        // An address of another family (an IPv6 listener has none) is asked for once more, in std's way.
+        let address = match address.map(SocketAddr::try_from) {
+            Some(Ok(address)) => address,
+            _ => stream.peer_addr()?,
+        };
+        Ok((stream, address))
+    }
+    #[cfg(not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+        target_os = "illumos",
+    )))]
+    {
+        let (stream, address) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok((stream, address))
+    }
+}
+
+/// As `unix_address`, in std's type.
+pub(crate) fn std_unix_address(path: &Path) -> io::Result<std::os::unix::net::SocketAddr> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        if let [0, name @ ..] = path.as_os_str().as_bytes() {
+            #[cfg(target_os = "android")]
+            use std::os::android::net::SocketAddrExt;
+            #[cfg(target_os = "linux")]
+            use std::os::linux::net::SocketAddrExt;
+            return std::os::unix::net::SocketAddr::from_abstract_name(name);
+        }
+    }
+    std::os::unix::net::SocketAddr::from_pathname(path)
+}

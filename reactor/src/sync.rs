@@ -1,0 +1,23 @@
+//! Std or loom: the one file that chooses.
+//!
+//! Under `--cfg loom` the protocols (`source`, `house`, `chair`, `park`) compile against loom's types and everything
+//! that needs an operating system is left out, so that a model runs the code that ships, not a copy of it.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::{
+    Arc, Mutex, MutexGuard, Weak,
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicU32, AtomicU64, Ordering, fence},
+};
+
+/// Locks, poisoned or not: no code of ours panics under a lock, and no code of others runs under one.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
