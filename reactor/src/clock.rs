@@ -1,8 +1,8 @@
 //! Where "now" comes from: the machine, or whoever holds a manual clock.
 //!
 //! No other module reads the time. Inside the crate an instant is a `u64` of nanoseconds since an epoch that the
-//! process fixes at its first look; instants before it count as the epoch, and those that do not fit (584 years) as
-//! never.
+//! process fixes at its first look; instants before it count as the epoch, and those that do not fit (584 years) as one
+//! that no clock gets to.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// A deadline that never comes.
+/// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
+/// The last deadline there is. No clock gets there.
+const LAST: u64 = NEVER - 1;
 
 /// A source of time for a reactor: the machine's, or one that stands still until it is told to move.
 ///
@@ -64,7 +66,7 @@ impl Clock {
         };
         let by = u64::try_from(by.as_nanos()).unwrap_or(NEVER);
         let _ = now.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-            Some(now.saturating_add(by).min(NEVER - 1))
+            Some(now.saturating_add(by).min(LAST - 1))
         });
         crate::reactor::clock_moved(self);
     }
@@ -113,7 +115,8 @@ pub(crate) fn machine_now() -> u64 {
 
 /// An instant as a deadline.
 pub(crate) fn deadline(at: Instant) -> u64 {
-    u64::try_from(at.saturating_duration_since(epoch()).as_nanos()).unwrap_or(NEVER)
+    let ns = at.saturating_duration_since(epoch()).as_nanos();
+    u64::try_from(ns).map_or(LAST, |ns| ns.min(LAST))
 }
 
 /// A deadline as an instant; one that the system's instants cannot express is as late as they go.

@@ -10,7 +10,7 @@
 //! | from → to                     | call      | by        | ordering, and why                                        |
 //! |-------------------------------|-----------|-----------|----------------------------------------------------------|
 //! | RUNNING → SEATED, ASLEEP      | `begin`   | the thread| AcqRel; fails if NOTIFIED                                 |
-//! | SEATED, ASLEEP, CALLED → RUNNING | `end`  | the thread| Acquire; NOTIFIED stays                                   |
+//! | SEATED, ASLEEP, CALLED → RUNNING | `end`  | the thread| Acquire; NOTIFIED stays. Before it wakes others, so that waking itself writes nothing |
 //! | any → NOTIFIED                | `notify`  | anyone    | AcqRel: publishes the task; **the old value says whom to wake**: SEATED the poller, ASLEEP and CALLED the thread |
 //! | ASLEEP → CALLED               | `call`    | who leaves the chair | AcqRel: look for the seat, there is no news for you |
 //! | NOTIFIED → RUNNING            | `consume` | the thread| Acquire: sees the task                                    |
@@ -224,10 +224,11 @@ mod seam {
                 if !inner.word.begin(SEATED) {
                     continue;
                 }
-                let turn = inner
-                    .reactor
-                    .make_turn(deadline.map_or(Until::Forever, Until::At));
+                let until = deadline.map_or(Until::Forever, Until::At);
+                let harvest = inner.reactor.harvest(until);
+                // Before the wakes, so that one that concerns this parker need not call it out of a wait.
                 inner.word.end();
+                let turn = harvest.wake();
                 match turn {
                     Ok(turn) if turn.seated => {}
                     Ok(_) if shared.driver.is_automatic() => inner.sleep(deadline),

@@ -268,6 +268,7 @@ impl Source {
     ) -> io::Result<Waited> {
         let waker = waker.clone();
         let wants = place.wants();
+        let mut elsewhere = Neighbour(None);
         let mut waiters = lock(&self.waiters);
         let displaced = waiters.put(&mut place, waker);
         let word = self.word.fetch_or(WAITING, AcqRel);
@@ -277,7 +278,7 @@ impl Source {
         } else if word & wants != 0 {
             (Ok(Waited::Ready), waiters.take_back(&mut place))
         } else {
-            match self.settle(&mut waiters, here, index, wants) {
+            match self.settle(&mut waiters, here, &mut elsewhere, index, wants) {
                 Ok(()) => (Ok(Waited::Pending), None),
                 Err(error) => (Err(error), waiters.take_back(&mut place)),
             }
@@ -324,12 +325,12 @@ impl Source {
     /// Those of the OS, if it did not know the handle any more. The source has ended all the same.
     pub(crate) fn retire<H: House>(&self, index: u32, here: &H) -> io::Result<()> {
         let mut wakers = Vec::new();
+        let mut elsewhere = Neighbour(None);
         let mut waiters = lock(&self.waiters);
         let left = match waiters.lodging.house() {
-            Some(id) => match lodge(here, id) {
-                Found::Here => here.dismiss(waiters.raw, index),
-                Found::Neighbour(house) => house.dismiss(waiters.raw, index),
-                Found::Ended => Ok(()),
+            Some(id) => match elsewhere.find(here, id) {
+                Some(house) => house.dismiss(waiters.raw, index),
+                None => Ok(()),
             },
             None => Ok(()),
         };
@@ -379,6 +380,7 @@ impl Source {
         &self,
         waiters: &mut Waiters,
         here: &H,
+        elsewhere: &mut Neighbour<H>,
         index: u32,
         wants: u64,
     ) -> io::Result<()> {
@@ -386,23 +388,22 @@ impl Source {
             self.admit(waiters, here, index, wants)?;
             return here.summon();
         };
-        let stays = waiters.lodging.is_pinned() || waiters.len() > 1;
-        match lodge(here, id) {
-            Found::Here => self.keep(waiters, here, index),
-            Found::Neighbour(house) if stays => self.keep(waiters, &house, index),
-            // It is ending, will come to this source, find our waker, and wake us.
-            Found::Ended if stays => Ok(()),
-            found => {
-                if let Found::Neighbour(house) = found {
-                    // An error means that it had lost the handle already: all the better.
-                    let _ = house.dismiss(waiters.raw, index);
-                }
-                waiters.lodging = Lodging::default();
-                self.next_generation(0);
-                self.admit(waiters, here, index, wants)?;
-                here.summon()
-            }
+        let home = elsewhere.find(here, id);
+        if here.id() == id || waiters.lodging.is_pinned() || waiters.len() > 1 {
+            return match home {
+                Some(home) => self.keep(waiters, home, index),
+                // It is ending, will come to this source, find our waker, and wake us.
+                None => Ok(()),
+            };
         }
+        if let Some(home) = home {
+            // An error means that it had lost the handle already: all the better.
+            let _ = home.dismiss(waiters.raw, index);
+        }
+        waiters.lodging = Lodging::default();
+        self.next_generation(0);
+        self.admit(waiters, here, index, wants)?;
+        here.summon()
     }
 
     /// Stays in `house`: nothing to do where registrations are for life.
@@ -505,18 +506,19 @@ pub(crate) struct Inspected {
     pub(crate) word: u64,
 }
 
-/// Where the house of an id is, seen from `here`.
-enum Found<H> {
-    Here,
-    Neighbour(H),
-    Ended,
-}
+/// The house that a source lives in, if it is not the waiting thread's own. To be dropped after the source's mutex is
+/// released: it may be the last handle, and the end of a reactor locks its sources.
+struct Neighbour<H>(Option<H>);
 
-fn lodge<H: House>(here: &H, id: HouseId) -> Found<H> {
-    if here.id() == id {
-        return Found::Here;
+impl<H: House> Neighbour<H> {
+    /// The house of an id. None: it is ending, or has ended.
+    fn find<'a>(&'a mut self, here: &'a H, id: HouseId) -> Option<&'a H> {
+        if here.id() == id {
+            return Some(here);
+        }
+        self.0 = here.neighbour(id);
+        self.0.as_ref()
     }
-    here.neighbour(id).map_or(Found::Ended, Found::Neighbour)
 }
 
 pub(crate) fn ended() -> io::Error {

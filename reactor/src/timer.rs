@@ -204,18 +204,14 @@ impl Timer {
             if Arc::ptr_eq(&pending.deadlines, &here.shared().deadlines) {
                 match pending.deadlines.rewake(pending.ticket, cx.waker()) {
                     Rewake::Kept => return,
-                    Rewake::Replaced(_) => return,
+                    Rewake::Replaced(old) => return drop(old),
                     Rewake::Gone => self.pending = None,
                 }
             } else {
                 self.cancel();
             }
         }
-        let deadline = clock::deadline(when);
-        if deadline == clock::NEVER {
-            return;
-        }
-        self.pending = Pending::new(deadline, here, cx);
+        self.pending = Pending::new(clock::deadline(when), here, cx);
     }
 }
 

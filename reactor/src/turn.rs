@@ -56,12 +56,28 @@ mod pass {
         static WAKERS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
     }
 
+    /// What a turn has found, up to and including step 5. Waking is what is left.
+    #[must_use = "somebody may have to be woken"]
+    pub(crate) struct Harvest {
+        turn: io::Result<Turn>,
+        wakers: Vec<Waker>,
+    }
+
     impl Reactor {
+        /// A whole turn.
         pub(crate) fn make_turn(&self, until: Until) -> io::Result<Turn> {
+            self.harvest(until).wake()
+        }
+
+        /// Steps 1 to 5.
+        pub(crate) fn harvest(&self, until: Until) -> Harvest {
             let shared = self.shared();
-            let poller = shared.poller()?;
+            let poller = match shared.poller() {
+                Ok(poller) => poller,
+                Err(error) => return Harvest::nothing(Err(error)),
+            };
             let Some(seat) = shared.chair.sit() else {
-                return Ok(Turn::default());
+                return Harvest::nothing(Ok(Turn::default()));
             };
             // A turn inside a wake, or on a thread that is ending, starts with an empty one.
             let mut wakers = WAKERS.try_with(Cell::take).unwrap_or_default();
@@ -88,9 +104,28 @@ mod pass {
             if seat.leave() {
                 shared.watch.call();
             }
-            wakers.drain(..).for_each(wake);
-            let _ = WAKERS.try_with(|kept| kept.set(wakers));
-            waited.map(|()| turn)
+            Harvest {
+                turn: waited.map(|()| turn),
+                wakers,
+            }
+        }
+    }
+
+    impl Harvest {
+        fn nothing(turn: io::Result<Turn>) -> Harvest {
+            Harvest {
+                turn,
+                wakers: Vec::new(),
+            }
+        }
+
+        /// Step 6.
+        pub(crate) fn wake(mut self) -> io::Result<Turn> {
+            self.wakers.drain(..).for_each(wake);
+            if self.wakers.capacity() != 0 {
+                let _ = WAKERS.try_with(|kept| kept.set(self.wakers));
+            }
+            self.turn
         }
     }
 }
