@@ -70,6 +70,8 @@ mod source;
 #[cfg_attr(loom, allow(dead_code))]
 mod chair;
 #[cfg_attr(loom, allow(dead_code))]
+mod gate;
+#[cfg_attr(loom, allow(dead_code))]
 mod house;
 #[cfg_attr(loom, allow(dead_code))]
 mod park;

@@ -248,6 +248,7 @@ impl Reactor {
         if self.shared.chair.nudge() {
             self.wake_driver();
         }
+        self.shared.driver.interrupt();
     }
 
     /// Ends the wait of whoever sits, or the next one.
@@ -260,8 +261,11 @@ impl Reactor {
     /// A timer of this reactor has become the first of its shard: a driver that sleeps longer than that must hear.
     pub(crate) fn announce(&self, deadline: u64) {
         let shared = &self.shared;
-        if shared.clock.is_manual() || !shared.chair.occupied() {
+        if shared.clock.is_manual() {
             return;
+        }
+        if !shared.chair.occupied() {
+            return shared.driver.interrupt();
         }
         if let Some(poller) = shared.poller.get() {
             poller.alarm(deadline);

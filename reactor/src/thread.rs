@@ -5,34 +5,45 @@
 //!
 //! | from → to         | call     | by                   | ordering, and why                                         |
 //! |-------------------|----------|----------------------|-----------------------------------------------------------|
-//! | ABSENT → PRESENT  | `summon` | any waiter, under `starting` | Release, after the thread was started             |
-//! | PRESENT → ABSENT  | `retire` | the thread           | then a SeqCst fence, then it looks for waiters once more  |
-//! | ABSENT → PRESENT  | `retire` | the thread, having found one | under `starting`; if another thread has started, it goes |
+//! | ABSENT → PRESENT  | `summon` | any waiter, under `starting` | after the thread was started                      |
+//! | PRESENT → ABSENT  | `retire` | the thread, under `starting` | then a SeqCst fence, then it looks for waiters once more |
+//! | ABSENT → PRESENT  | `retire` | the thread, under `starting` | having found one                                  |
 //!
 //! No waiter is left without a driver. A waiter registers, passes a SeqCst fence, and reads the word; the thread
 //! stores ABSENT, passes a SeqCst fence, and looks for waiters. One of the two fences is first: either the waiter reads
-//! ABSENT and starts a thread, or the thread finds the waiter and stays.
+//! ABSENT, and takes the mutex to look again and start a thread, or the thread finds the waiter and stays. The mutex
+//! keeps a thread that retires from overtaking whoever has started it and not yet said so.
 //! Checked by `loom_tests::thread`.
 //!
-//! Not here: a turn (`turn`), and who drives a private reactor (`park`).
+//! Not here: a turn (`turn`), how it lets executors catch up (`gate`), and who drives a private reactor (`park`).
 
-use std::fmt;
 use std::io;
-use std::time::Duration;
 
-use crate::os::Until;
-use crate::reactor::{Policy, Reactor};
 use crate::sync::{AtomicU32, Mutex, Ordering, fence, lock};
 
+#[cfg(not(loom))]
+use {
+    crate::gate::{CatchUp, Gate},
+    crate::os::Until,
+    crate::reactor::{Policy, Reactor},
+    std::{fmt, thread::Thread, time::Duration},
+};
+
 /// How long the thread stays after the last source and timer have gone: starting one costs some 50 us.
+#[cfg(not(loom))]
 const LINGER: Duration = Duration::from_secs(1);
 /// How long it waits before it tries again, if the OS refuses the turn.
+#[cfg(not(loom))]
 const RETRY: Duration = Duration::from_millis(10);
 
 /// Whether a thread drives, and may it.
+#[cfg(not(loom))]
 pub(crate) struct Driver {
     policy: Policy,
     presence: Presence,
+    gate: Gate,
+    /// Whom to unpark at the gate: the thread that drives, or the last one that did.
+    thread: Mutex<Option<Thread>>,
 }
 
 /// The word.
@@ -44,11 +55,14 @@ pub(crate) struct Presence {
 const ABSENT: u32 = 0;
 const PRESENT: u32 = 1;
 
+#[cfg(not(loom))]
 impl Driver {
     pub(crate) fn new(policy: Policy) -> Driver {
         Driver {
             policy,
             presence: Presence::new(),
+            gate: Gate::new(),
+            thread: Mutex::new(None),
         }
     }
 
@@ -70,32 +84,67 @@ impl Driver {
                 .name(reactor.shared().name().to_owned())
                 .spawn(move || drive(&reactor))
                 .map(drop)
-        })
+        })?;
+        if self.gate.comes_back() {
+            self.unpark();
+        }
+        Ok(())
+    }
+
+    /// News that cannot wait until the executors have caught up.
+    pub(crate) fn interrupt(&self) {
+        if self.is_automatic() && self.gate.open() {
+            self.unpark();
+        }
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = &*lock(&self.thread) {
+            thread.unpark();
+        }
     }
 }
 
+#[cfg(not(loom))]
 fn drive(reactor: &Reactor) {
     let shared = reactor.shared();
+    let driver = &shared.driver;
+    *lock(&driver.thread) = Some(std::thread::current());
+    let mut catch_up = CatchUp::new();
     while !reactor.is_ended() {
         if reactor.is_inhabited() {
-            if reactor.make_turn(Until::Forever).is_err() {
-                // There is nobody to report to; whoever waits gets an error of its own when it tries.
-                std::thread::sleep(RETRY);
-            }
+            turn(reactor, &mut catch_up, Until::Forever);
             continue;
         }
         let enough = shared.now_ns() + LINGER.as_nanos() as u64;
         while !reactor.is_inhabited() && shared.now_ns() < enough {
-            if reactor.make_turn(Until::At(enough)).is_err() {
-                std::thread::sleep(RETRY);
-            }
+            turn(reactor, &mut catch_up, Until::At(enough));
         }
-        let driver = &shared.driver;
         if !reactor.is_inhabited() && driver.presence.retire(|| reactor.is_inhabited()) {
             return;
         }
     }
-    shared.driver.presence.retire(|| false);
+    driver.presence.retire(|| false);
+}
+
+/// One turn; then the tasks it has woken may catch up.
+#[cfg(not(loom))]
+fn turn(reactor: &Reactor, catch_up: &mut CatchUp, until: Until) {
+    let shared = reactor.shared();
+    let gate = &shared.driver.gate;
+    let harvest = reactor.harvest(until);
+    let tasks = harvest.tasks();
+    let closes = catch_up.wants(tasks);
+    if closes {
+        gate.close(u32::try_from(tasks).unwrap_or(u32::MAX));
+    }
+    if harvest.wake().is_err() {
+        // There is nobody to report to; whoever waits gets an error of its own when it tries.
+        std::thread::sleep(RETRY);
+    }
+    if closes {
+        catch_up.wait(gate, tasks, shared.deadlines.next(), &reactor.clock());
+    }
 }
 
 impl Presence {
@@ -114,27 +163,25 @@ impl Presence {
         let _starting = lock(&self.starting);
         if self.word.load(Ordering::Relaxed) == ABSENT {
             start()?;
-            self.word.store(PRESENT, Ordering::Release);
+            self.word.store(PRESENT, Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// True: the thread has to go. False: somebody waits, and it has to stay.
     pub(crate) fn retire(&self, somebody_waits: impl Fn() -> bool) -> bool {
-        self.word.store(ABSENT, Ordering::Release);
-        fence(Ordering::SeqCst);
-        if !somebody_waits() {
-            return true;
-        }
         let _starting = lock(&self.starting);
-        if self.word.load(Ordering::Relaxed) == PRESENT {
-            return true; // Another has been started meanwhile.
+        self.word.store(ABSENT, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let stays = somebody_waits();
+        if stays {
+            self.word.store(PRESENT, Ordering::Relaxed);
         }
-        self.word.store(PRESENT, Ordering::Release);
-        false
+        !stays
     }
 }
 
+#[cfg(not(loom))]
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let present = self.presence.word.load(Ordering::Relaxed) == PRESENT;

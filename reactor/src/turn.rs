@@ -119,6 +119,11 @@ mod pass {
             }
         }
 
+        /// How many will be woken.
+        pub(crate) fn tasks(&self) -> usize {
+            self.wakers.len()
+        }
+
         /// Step 6.
         pub(crate) fn wake(mut self) -> io::Result<Turn> {
             self.wakers.drain(..).for_each(wake);
