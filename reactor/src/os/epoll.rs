@@ -20,8 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
-    timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
 use super::{Poller, RawSource, Until};
@@ -43,8 +42,6 @@ pub(crate) struct Epoll {
     timer: OwnedFd,
     armed: AtomicU64,
     setting: Mutex<()>,
-    /// What CLOCK_MONOTONIC showed at `clock`'s epoch, in nanoseconds.
-    epoch: u64,
 }
 
 impl Epoll {
@@ -65,7 +62,6 @@ impl Epoll {
             timer,
             armed: AtomicU64::new(NEVER),
             setting: Mutex::new(()),
-            epoch: monotonic_epoch(),
         })
     }
 }
@@ -135,14 +131,14 @@ impl Poller for Epoll {
         if deadline >= self.armed.load(Ordering::Relaxed) {
             return;
         }
-        // Zero would disarm.
-        let at = self.epoch.saturating_add(deadline).max(1);
+        // Zero would disarm. Whatever passes between the look at the clock and the call makes it late, never early.
+        let left = deadline.saturating_sub(clock::machine_now()).max(1);
         let setting = Itimerspec {
             it_interval: timespec(0),
-            it_value: timespec(at),
+            it_value: timespec(left),
         };
         // It can fail for a bad descriptor or a bad time only, and both are ours.
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting)
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &setting)
             .expect("a timerfd takes any time");
         self.armed.store(deadline, Ordering::Release);
     }
@@ -188,15 +184,4 @@ fn timespec(ns: u64) -> Timespec {
         tv_sec: (ns / 1_000_000_000) as _,
         tv_nsec: (ns % 1_000_000_000) as _,
     }
-}
-
-/// CLOCK_MONOTONIC at `clock`'s epoch. Of several readings the one that was disturbed least; what is left of the
-/// disturbance makes alarms late, never early.
-fn monotonic_epoch() -> u64 {
-    let reading = || {
-        let since_epoch = clock::machine_now();
-        let now = clock_gettime(ClockId::Monotonic);
-        (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64).saturating_sub(since_epoch)
-    };
-    (0..8).map(|_| reading()).min().unwrap_or_default()
 }
