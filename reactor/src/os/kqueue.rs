@@ -136,6 +136,8 @@ pub trait Queueable: sealed::Sealed {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(pub i32);
 
+// The one who calls it is this crate.
+#[allow(private_interfaces)]
 impl sealed::Sealed for Signal {
     fn raw_source(&self) -> RawSource {
         RawSource::Signal(self.0)
@@ -166,6 +168,8 @@ impl Exit {
     }
 }
 
+// The one who calls it is this crate.
+#[allow(private_interfaces)]
 impl sealed::Sealed for Exit {
     fn raw_source(&self) -> RawSource {
         RawSource::Process(self.0)
@@ -228,12 +232,15 @@ impl RawSource {
 
     /// Whether `confirm` can tell.
     pub(crate) fn confirms(self) -> bool {
-        matches!(self, RawSource::Descriptor(_))
+        matches!(self, RawSource::Descriptor(fd) if fd.confirms())
     }
 
     /// Whether an event that nobody has been told of is to be believed: a signal that came is one that came.
     pub(crate) fn counts_events(self) -> bool {
-        !self.confirms()
+        match self {
+            RawSource::Descriptor(fd) => fd.counts_events(),
+            RawSource::Signal(_) | RawSource::Process(_) => true,
+        }
     }
 
     pub(crate) fn confirm(self, wants: u64) -> io::Result<Option<u64>> {
