@@ -1,1 +1,69 @@
-//! Under construction.
+//! Interchangeable executors that drive [untether](untether) while they wait.
+//!
+//! | job                                                                  | executor     | tasks may be | threads     |
+//! |----------------------------------------------------------------------|--------------|--------------|-------------|
+//! | wait for one future: `main`, a test, a plain thread                  | [`block_on`] | one, `!Send` | this one    |
+//! | many tasks that share data without locks; lowest cost per event      | [`Local`]    | `!Send`      | this one    |
+//! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
+//! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |
+//!
+//! All of them own a reactor and park in it, so an event is handled by the thread that runs the task, and no thread
+//! exists for I/O alone. None is needed for untether's sources and timers to work: any other executor will do, and a
+//! future may move from one to another. They nest in each other, too: `block_on` inside a task drives the reactor of
+//! the executor around it.
+//!
+//! In all of them, a panic in a task reaches whoever awaits it and nobody else; dropping a [`Task`] cancels it; dropping
+//! the executor drops the futures of all its tasks, once each. A panic in the destructor of a task's future is printed
+//! by the panic hook, and goes no further.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::time::Duration;
+//! use untether::Timer;
+//! use untether_executors::{Local, Pool, block_on};
+//!
+//! async fn nap() -> &'static str {
+//!     Timer::after(Duration::from_millis(1)).await;
+//!     "rested"
+//! }
+//!
+//! assert_eq!(block_on(nap()), "rested");
+//!
+//! let local = Local::new();
+//! assert_eq!(local.run(local.spawn(nap())), "rested");
+//!
+//! let pool = Pool::new(2)?;
+//! assert_eq!(block_on(pool.spawn(nap())), "rested");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+// Under loom only the proved parts are built, without the reactor.
+#[cfg(not(loom))]
+mod spawn;
+#[cfg(not(loom))]
+mod task;
+
+#[cfg(not(loom))]
+mod block_on;
+#[cfg(not(loom))]
+mod local;
+#[cfg(not(loom))]
+mod pool;
+
+#[cfg(not(loom))]
+mod bed;
+mod bell;
+#[cfg(loom)]
+#[path = "pool/sleepers.rs"]
+mod sleepers;
+mod sync;
+
+#[cfg(not(loom))]
+pub use self::{
+    block_on::block_on,
+    local::{Local, LocalHandle, Remote},
+    pool::{Pool, PoolBuilder, PoolHandle},
+    spawn::{LocalSpawn, Spawn},
+};
+pub use async_task::{FallibleTask, Task};

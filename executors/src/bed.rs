@@ -1,0 +1,127 @@
+//! Where a thread of ours sleeps: in its reactor, which it drives meanwhile; or, where none could be made, on a plain
+//! condition variable.
+//!
+//! The second is for a process that has run out of descriptors. Such a thread enters no reactor, so what it waits for
+//! lives in the global one, which a thread of its own drives: slower, and correct. It does not park on the global
+//! reactor, whose chair belongs to that thread.
+//!
+//! Not here: whether there is anything to sleep for (`bell`).
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use untether::{Entered, Parker, Reactor, Unparker};
+
+#[derive(Debug)]
+pub(crate) enum Bed {
+    Reactor(Parker),
+    Plain(Arc<Plain>),
+}
+
+/// Wakes whoever sleeps in a bed. A call that finds nobody there is kept for the next one who lies down.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    Reactor(Unparker),
+    Plain(Arc<Plain>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    called: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bed {
+    pub(crate) fn new(reactor: Option<&Reactor>) -> Bed {
+        match reactor {
+            Some(reactor) => Bed::Reactor(Parker::new(reactor)),
+            None => Bed::Plain(Arc::default()),
+        }
+    }
+
+    pub(crate) fn reactor(&self) -> Option<&Reactor> {
+        match self {
+            Bed::Reactor(parker) => Some(parker.reactor()),
+            Bed::Plain(_) => None,
+        }
+    }
+
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.reactor().map(Reactor::enter)
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        match self {
+            Bed::Reactor(parker) => Caller::Reactor(parker.unparker()),
+            Bed::Plain(plain) => Caller::Plain(plain.clone()),
+        }
+    }
+
+    /// Sleeps until called.
+    pub(crate) fn sleep(&self) {
+        match self {
+            Bed::Reactor(parker) => parker.park(),
+            Bed::Plain(plain) => plain.sleep(),
+        }
+    }
+
+    /// Serves I/O and timers that are ready, without waiting.
+    pub(crate) fn glance(&self) {
+        if let Bed::Reactor(parker) = self {
+            // Nobody to report to: a waiter's own system call will say what is wrong, and if the poller itself has
+            // failed, the next `park` meets the same error.
+            let _ = parker.reactor().turn(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl Caller {
+    pub(crate) fn call(&self) {
+        match self {
+            Caller::Reactor(unparker) => {
+                unparker.unpark();
+            }
+            Caller::Plain(plain) => plain.call(),
+        }
+    }
+}
+
+impl Plain {
+    fn sleep(&self) {
+        let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        let called = self.changed.wait_while(called, |called| !*called);
+        *called.unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    /// Sleeps until called, but not longer than that. Whether called.
+    pub(crate) fn nap(&self, at_most: Duration) -> bool {
+        let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .changed
+            .wait_timeout_while(called, at_most, |called| !*called);
+        let (mut called, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *called)
+    }
+
+    pub(crate) fn call(&self) {
+        *self.called.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bed;
+
+    #[test]
+    fn a_plain_bed_keeps_an_early_call() {
+        let bed = Bed::new(None);
+        bed.caller().call();
+        bed.sleep();
+
+        let caller = bed.caller();
+        let other = std::thread::spawn(move || caller.call());
+        bed.sleep();
+        other.join().unwrap();
+    }
+}

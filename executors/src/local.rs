@@ -1,0 +1,588 @@
+//! Many `!Send` tasks on this thread.
+//!
+//! A task that is woken on this thread goes to a plain queue; from another thread, to a concurrent one, and the bell is
+//! rung. What is woken by the running task runs next (the `next` slot), because its data is still in the cache; but not
+//! eight times in a row, and a task that wakes itself goes to the back. Between two turns of the reactor runs one
+//! generation: as many polls as tasks were queued at the last turn, at least 61.
+//!
+//! The reactor is the one that the thread is in when `run` is called; in the outermost call, the executor's own.
+//! Calls of `run` may nest, on the same executor too: whoever is innermost sleeps, and `caller` says how to wake it.
+//!
+//! No wake-up is lost: news from this thread are seen because it looks before it sleeps, or, inside the park, because
+//! `asleep` makes `schedule` ring; news from others are queued first and rung for then, which is enough (`bell`).
+//!
+//! Tasks are `'static`. They could borrow what outlives the executor, as in async-executor; but handles, wakers and
+//! tasks outlive it, and then soundness would rest on the end of the executor alone. As it is, a leaked executor leaks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use async_task::{Runnable, Task};
+use concurrent_queue::ConcurrentQueue;
+use untether::Reactor;
+
+use crate::bed::{Bed, Caller};
+use crate::bell::Bell;
+use crate::pool;
+use crate::spawn::{LocalSpawn, Spawn};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
+use crate::task::{self, Home, Live};
+
+/// The least number of polls between two turns.
+const GENERATION_MIN: usize = 61;
+
+/// How often in a row a task may run out of turn because it was woken last.
+const NEXT_MAX: u32 = 7;
+
+/// An executor for tasks that need not be `Send`, all on the thread that made it.
+///
+/// Tasks run only inside [`run`](Local::run). Meanwhile the thread drives the executor's own reactor, or, if it is in
+/// one already, that one. Dropping the executor drops the futures of all its tasks, on this thread, before it returns.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use untether_executors::Local;
+///
+/// let local = Local::new();
+/// let visits = Rc::new(Cell::new(0));
+/// for _ in 0..3 {
+///     let visits = visits.clone();
+///     local.spawn(async move { visits.set(visits.get() + 1) }).detach();
+/// }
+/// let last = local.spawn(async { "last" });
+/// assert_eq!(local.run(last), "last");
+/// assert_eq!(visits.get(), 3);
+/// ```
+pub struct Local {
+    shared: Arc<Shared>,
+    /// In our own reactor, for the outermost `run`.
+    bed: Bed,
+    not_send: PhantomData<Rc<()>>,
+}
+
+impl Local {
+    /// Makes an executor for this thread. If no reactor can be made for it because the process is out of descriptors,
+    /// its tasks wait on the global one.
+    pub fn new() -> Local {
+        Local {
+            shared: Arc::new(Shared {
+                mine: OneThread::new(Mine::default()),
+                remote: ConcurrentQueue::unbounded(),
+                bell: Bell::new(),
+                caller: Mutex::new(None),
+                live: Live::new(1),
+            }),
+            bed: Bed::new(Reactor::new().ok().as_ref()),
+            not_send: PhantomData,
+        }
+    }
+
+    /// Starts a task. It runs when [`run`](Local::run) does. See [`Spawn`] for what is promised to tasks.
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        task::spawn_local(&self.shared, future)
+    }
+
+    /// Runs a future, which may borrow anything, and all tasks, until the future is done. The other tasks stay where
+    /// they are until the next `run`.
+    ///
+    /// The future is polled only when its waker was called, and takes turns with the tasks. Calls nest, on the same executor too;
+    /// the task that makes the inner call is not run by it. When the outermost call ends, all who wait in its reactor
+    /// are woken, since nobody drives it: so call `run` once for many things rather than many times for one each.
+    ///
+    /// # Panics
+    /// If the future does, but not if a task does. The executor can be used as before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::Local;
+    ///
+    /// let local = Local::new();
+    /// let name = String::from("borrowed");
+    /// assert_eq!(local.run(async { name.len() }), 8);
+    /// ```
+    pub fn run<F: Future>(&self, future: F) -> F::Output {
+        match Reactor::entered() {
+            Some(outer) => {
+                // Workers of a pool around us shall not wait for what this one cannot run meanwhile.
+                let _blocked = pool::step_aside();
+                self.run_in(&Bed::new(Some(&outer)), future)
+            }
+            None => {
+                let _evicted = EvictAtEnd(self.bed.reactor());
+                self.run_in(&self.bed, future)
+            }
+        }
+    }
+
+    fn run_in<F: Future>(&self, bed: &Bed, future: F) -> F::Output {
+        let mine = self.mine();
+        let _innermost = Innermost::begin(&self.shared, mine, bed.caller());
+        let _entered = bed.enter();
+        let main = Arc::new(Main {
+            woken: AtomicBool::new(true),
+            shared: self.shared.clone(),
+        });
+        let waker = Waker::from(main.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut future = pin!(future);
+
+        let mut left = GENERATION_MIN;
+        loop {
+            // A future and a task by turns, lest either starve the other by waking itself.
+            let main_woken = main.take();
+            if main_woken {
+                if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                    return output;
+                }
+            }
+            if let Some(runnable) = mine.pop() {
+                mine.run(runnable);
+            } else if !main_woken && !self.shared.fetch() {
+                self.sleep(bed);
+                left = mine.generation();
+                continue;
+            }
+
+            left -= 1;
+            if left == 0 {
+                bed.glance();
+                self.shared.fetch();
+                left = mine.generation();
+            }
+        }
+    }
+
+    /// Sleeps unless the bell was rung since all queues were found empty.
+    fn sleep(&self, bed: &Bed) {
+        if self.shared.bell.hear() {
+            return;
+        }
+        let mine = self.mine();
+        // The park makes turns, turns call wakers, and these find the flag.
+        mine.asleep.set(true);
+        self.shared.bell.listen(|| bed.sleep());
+        mine.asleep.set(false);
+    }
+
+    fn mine(&self) -> &Mine {
+        self.shared.mine.get().expect("a Local is not Send")
+    }
+
+    /// A handle that starts tasks from inside tasks, on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::Local;
+    ///
+    /// let local = Local::new();
+    /// let handle = local.handle();
+    /// let outer = local.spawn(async move { handle.spawn(async { "inner" }).await });
+    /// assert_eq!(local.run(outer), "inner");
+    /// ```
+    pub fn handle(&self) -> LocalHandle {
+        LocalHandle {
+            shared: self.shared.clone(),
+            not_send: PhantomData,
+        }
+    }
+
+    /// A handle that other threads can use to start tasks on this one; these must be `Send`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    /// use untether_executors::{Local, Spawn};
+    ///
+    /// let local = Local::new();
+    /// let here = thread::current().id();
+    /// let remote = local.remote();
+    /// let sent = thread::spawn(move || remote.spawn(async { thread::current().id() }));
+    /// assert_eq!(local.run(sent.join().unwrap()), here);
+    /// ```
+    pub fn remote(&self) -> Remote {
+        Remote {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl Default for Local {
+    fn default() -> Local {
+        Local::new()
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let mine = self.mine();
+        self.shared.live.end(|| {
+            // One at a time: the destructor of a future may queue and spawn.
+            while let Some(runnable) = mine.pop().or_else(|| self.shared.remote.pop().ok()) {
+                drop(runnable);
+            }
+        });
+        if let Some(reactor) = self.bed.reactor() {
+            // Whoever else waits there, a task of another executor, is woken and moves on.
+            reactor.shutdown();
+        }
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mine = self.mine();
+        f.debug_struct("Local")
+            .field("queued", &mine.queue.borrow().len())
+            .field("queued_by_other_threads", &self.shared.remote.len())
+            .field("reactor", &self.bed.reactor())
+            .finish()
+    }
+}
+
+impl LocalSpawn for Local {
+    fn spawn_local<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.spawn(future)
+    }
+
+    fn spawn_local_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()> {
+        self.spawn(future)
+    }
+}
+
+impl Spawn for Local {
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Local::spawn(self, future)
+    }
+
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
+        Local::spawn(self, future)
+    }
+}
+
+/// Starts tasks on a [`Local`] from inside its tasks. It does not keep the executor alive: tasks started too late are
+/// cancelled.
+#[derive(Clone)]
+pub struct LocalHandle {
+    shared: Arc<Shared>,
+    not_send: PhantomData<Rc<()>>,
+}
+
+impl LocalHandle {
+    /// Starts a task. See [`Local::spawn`].
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        task::spawn_local(&self.shared, future)
+    }
+}
+
+impl LocalSpawn for LocalHandle {
+    fn spawn_local<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.spawn(future)
+    }
+
+    fn spawn_local_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()> {
+        self.spawn(future)
+    }
+}
+
+impl Spawn for LocalHandle {
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        LocalHandle::spawn(self, future)
+    }
+
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
+        LocalHandle::spawn(self, future)
+    }
+}
+
+impl fmt::Debug for LocalHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalHandle")
+    }
+}
+
+/// Starts `Send` tasks on a [`Local`] from any thread. It does not keep the executor alive: tasks started too late are
+/// cancelled.
+#[derive(Clone)]
+pub struct Remote {
+    shared: Arc<Shared>,
+}
+
+impl Spawn for Remote {
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        task::spawn(&self.shared, 0, future)
+    }
+
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
+        self.spawn(future)
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remote")
+    }
+}
+
+/// What tasks, wakers and handles of one executor share.
+struct Shared {
+    mine: OneThread<Mine>,
+    /// Tasks woken or spawned by other threads.
+    remote: ConcurrentQueue<Runnable>,
+    bell: Bell,
+    /// Wakes the innermost `run`.
+    caller: Mutex<Option<Caller>>,
+    live: Live,
+}
+
+impl Shared {
+    /// Moves what other threads have queued so far to our own queue. Whether there was anything.
+    fn fetch(&self) -> bool {
+        let Some(mine) = self.mine.get() else {
+            return false;
+        };
+        // Not "until empty": another thread could keep us here.
+        let found = self.remote.len();
+        let mut queue = mine.queue.borrow_mut();
+        queue.extend(self.remote.try_iter().take(found));
+        found > 0
+    }
+
+    fn ring(&self) {
+        if self.bell.ring() {
+            let caller = lock(&self.caller).clone();
+            if let Some(caller) = caller {
+                caller.call();
+            }
+        }
+    }
+}
+
+impl Home for Shared {
+    fn live(&self) -> &Live {
+        &self.live
+    }
+
+    fn schedule(&self, runnable: Runnable, while_running: bool) {
+        match self.mine.get() {
+            Some(mine) => {
+                mine.push(runnable, while_running);
+                if mine.asleep.get() {
+                    self.ring();
+                }
+            }
+            None => {
+                // Never full, and never closed: see `Live` for why nothing is queued after the end.
+                let _ = self.remote.push(runnable);
+                self.ring();
+            }
+        }
+    }
+}
+
+/// The future that `run` was called with, as its wakers see it. One per call: a stale waker finds a stale flag.
+struct Main {
+    woken: AtomicBool,
+    shared: Arc<Shared>,
+}
+
+impl Main {
+    fn take(&self) -> bool {
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
+    }
+}
+
+impl Wake for Main {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Release: whoever takes the flag sees what was done before the wake.
+        self.woken.store(true, Ordering::Release);
+        match self.shared.mine.get() {
+            // This thread looks at the flag before it sleeps.
+            Some(mine) if !mine.asleep.get() => {}
+            _ => self.shared.ring(),
+        }
+    }
+}
+
+/// What only the executor's own thread touches.
+#[derive(Default)]
+struct Mine {
+    queue: RefCell<VecDeque<Runnable>>,
+    /// Woken by the running task: runs next.
+    next: Cell<Option<Runnable>>,
+    /// How many tasks in a row came from `next`.
+    streak: Cell<u32>,
+    in_task: Cell<bool>,
+    asleep: Cell<bool>,
+}
+
+impl Mine {
+    fn push(&self, runnable: Runnable, while_running: bool) {
+        let to_queue = if self.in_task.get() && !while_running {
+            self.next.replace(Some(runnable))
+        } else {
+            Some(runnable)
+        };
+        if let Some(runnable) = to_queue {
+            self.queue.borrow_mut().push_back(runnable);
+        }
+    }
+
+    fn pop(&self) -> Option<Runnable> {
+        if let Some(next) = self.next.take() {
+            let mut queue = self.queue.borrow_mut();
+            if self.streak.get() < NEXT_MAX || queue.is_empty() {
+                self.streak.set(self.streak.get() + 1);
+                return Some(next);
+            }
+            queue.push_back(next);
+        }
+        self.streak.set(0);
+        self.queue.borrow_mut().pop_front()
+    }
+
+    fn run(&self, runnable: Runnable) {
+        self.in_task.set(true);
+        // Does not unwind (`task`).
+        runnable.run();
+        self.in_task.set(false);
+    }
+
+    fn generation(&self) -> usize {
+        self.queue.borrow().len().max(GENERATION_MIN)
+    }
+}
+
+/// While it lives, a call of `run` is the innermost one.
+struct Innermost<'a> {
+    shared: &'a Shared,
+    mine: &'a Mine,
+    outer: Option<Caller>,
+    in_task: bool,
+    asleep: bool,
+}
+
+impl<'a> Innermost<'a> {
+    fn begin(shared: &'a Shared, mine: &'a Mine, caller: Caller) -> Innermost<'a> {
+        Innermost {
+            shared,
+            mine,
+            outer: lock(&shared.caller).replace(caller),
+            // A nested call is inside a task, perhaps, and yet what it wakes itself is not woken by a task.
+            in_task: mine.in_task.replace(false),
+            // Inside a waker, perhaps, that the park of the outer call is calling.
+            asleep: mine.asleep.replace(false),
+        }
+    }
+}
+
+impl Drop for Innermost<'_> {
+    fn drop(&mut self) {
+        self.mine.in_task.set(self.in_task);
+        self.mine.asleep.set(self.asleep);
+        let outer = self.outer.take();
+        let ours = std::mem::replace(&mut *lock(&self.shared.caller), outer.clone());
+        drop(ours);
+        // An outer call that is awake looks before it sleeps. One that is asleep shares its bell with us, who may have
+        // heard what was meant for it.
+        if let Some(outer) = outer.filter(|_| self.asleep) {
+            outer.call();
+        }
+    }
+}
+
+struct EvictAtEnd<'a>(Option<&'a Reactor>);
+
+impl Drop for EvictAtEnd<'_> {
+    fn drop(&mut self) {
+        if let Some(reactor) = self.0 {
+            reactor.evict();
+        }
+    }
+}
+
+/// A value that one thread uses and any may drop.
+struct OneThread<T> {
+    owner: u64,
+    value: T,
+}
+
+// SAFETY: `Sync` would let two threads share a `T`. (1) The only access to `value` through a shared reference is `get`,
+// which returns it to the owner only: numbers of threads are never used twice. (2) References that `get` returns do not
+// leave the thread, `T` being `!Sync` and therefore `&T` being `!Send`; if `T` is `Sync`, they may. (3) Dropping or
+// moving it on another thread is what `T: Send` allows.
+unsafe impl<T: Send> Sync for OneThread<T> {}
+
+impl<T> OneThread<T> {
+    fn new(value: T) -> OneThread<T> {
+        OneThread {
+            owner: thread_number(),
+            value,
+        }
+    }
+
+    fn get(&self) -> Option<&T> {
+        (self.owner == thread_number()).then_some(&self.value)
+    }
+}
+
+/// This thread's number: not zero, and never another thread's, not even after its end. Works in thread-local
+/// destructors, and is cheaper than `ThreadId`.
+fn thread_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    match NUMBER.get() {
+        0 => {
+            // Relaxed: read-modify-writes of one word never give the same number twice.
+            let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+            NUMBER.set(number);
+            number
+        }
+        number => number,
+    }
+}

@@ -1,0 +1,382 @@
+//! Work stealing: the public face.
+//!
+//! The workers share one reactor. A worker without work parks in it: one drives, the others sleep, and a task woken by
+//! an event runs on the thread that had the event (`pool/worker`). Where tasks wait is in `pool/queues`; who is woken
+//! for them, and the proof that none is forgotten, in `pool/sleepers`.
+//!
+//! The end: `drop` closes the pool and wakes all workers, each leaves after the task that it is running, and the last
+//! one drops every future that is still alive and shuts the reactor down (`Shared::leave`). So futures are dropped by
+//! workers only, and `drop`, which joins them, returns after that.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::num::NonZero;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use async_task::{Runnable, Task};
+use untether::{Parker, Reactor, Unparker};
+
+use crate::bed::Plain;
+use crate::spawn::Spawn;
+use crate::sync::{AtomicBool, AtomicUsize, Ordering};
+use crate::task::{self, Home, Live};
+
+mod queues;
+pub(crate) mod sleepers;
+mod worker;
+
+pub(crate) use self::worker::step_aside;
+
+use self::queues::Queues;
+use self::sleepers::{Call, Sleepers, WORKERS_MAX};
+
+/// An executor of several threads that take work from each other.
+///
+/// Its tasks run from the moment they are spawned until the pool is dropped. The threads share a reactor: what a task
+/// waits for is handled by the thread that the event reaches, which then runs the task itself. Short tasks stay
+/// together on one thread, and spread when there is more than 0.1 ms of work waiting; a task that computes without
+/// pausing delays others, and I/O, by 1 to 2 ms at most, as long as another worker is idle.
+///
+/// Dropping the pool waits for the polls that are running, drops the futures of all tasks, and joins the threads. When
+/// it is dropped on one of its own threads, that thread ends, and drops what is left, after the task that it is running.
+///
+/// # Examples
+///
+/// ```
+/// use untether_executors::{Pool, block_on};
+///
+/// let pool = Pool::new(2)?;
+/// let tasks: Vec<_> = (0..10).map(|n| pool.spawn(async move { 2 * n })).collect();
+/// let sum = block_on(async {
+///     let mut sum = 0;
+///     for task in tasks {
+///         sum += task.await;
+///     }
+///     sum
+/// });
+/// assert_eq!(sum, 90);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts tasks on a [`Pool`] from anywhere. It does not keep the pool alive: tasks started too late are cancelled.
+#[derive(Clone)]
+pub struct PoolHandle {
+    shared: Arc<Shared>,
+}
+
+/// Makes a [`Pool`] that is not as usual. See [`Pool::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PoolBuilder {
+    threads: Option<usize>,
+    name: String,
+    stack_size: Option<usize>,
+}
+
+impl Pool {
+    /// Makes a pool of so many threads; 0 means one.
+    ///
+    /// # Errors
+    /// If a reactor or a thread cannot be made: the process is out of descriptors or threads.
+    pub fn new(threads: usize) -> io::Result<Pool> {
+        Pool::builder().threads(threads).build()
+    }
+
+    /// Makes a pool in steps.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    /// use untether_executors::{Pool, block_on};
+    ///
+    /// let pool = Pool::builder().threads(1).name("kitchen").stack_size(256 * 1024).build()?;
+    /// let name = block_on(pool.spawn(async { thread::current().name().map(String::from) }));
+    /// assert_eq!(name.as_deref(), Some("kitchen-0"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder {
+            threads: None,
+            name: String::from("untether-pool"),
+            stack_size: None,
+        }
+    }
+
+    /// Starts a task. See [`Spawn`] for what is promised to tasks.
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(future)
+    }
+
+    /// Runs a future, which may borrow anything, on the calling thread, while the workers run the tasks.
+    ///
+    /// This is [`block_on`](crate::block_on): what the future itself waits for lives in a reactor of the calling thread,
+    /// and the pool's reactor is left to the workers, so that no event of a task takes a detour through this thread.
+    ///
+    /// Inside a task of this pool it works as well, and the tasks queued on that worker are given to others; but a pool
+    /// all of whose workers wait for its own tasks is stuck.
+    ///
+    /// # Panics
+    /// If the future does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let name = String::from("borrowed");
+    /// assert_eq!(pool.block_on(async { pool.spawn(async { 3 }).await + name.len() }), 11);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        crate::block_on(future)
+    }
+
+    /// A handle that starts tasks from anywhere, for instance from inside tasks.
+    pub fn handle(&self) -> PoolHandle {
+        PoolHandle {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// The reactor that the workers share, for sources that are to stay there.
+    pub fn reactor(&self) -> &Reactor {
+        &self.shared.reactor
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.close();
+        let this_worker = worker::index_in(&self.shared);
+        for (index, thread) in self.threads.drain(..).enumerate() {
+            // A worker cannot wait for itself: let it go.
+            if this_worker != Some(index) {
+                // A worker does not panic, and if one did, there is nothing left to be done about it.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("threads", &self.threads.len())
+            .field("queued", &self.shared.queues.len())
+            .field("sleepers", &self.shared.sleepers)
+            .field("reactor", &self.shared.reactor)
+            .finish()
+    }
+}
+
+impl Spawn for Pool {
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(future)
+    }
+
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
+        self.shared.spawn(future)
+    }
+}
+
+impl PoolHandle {
+    /// Starts a task. See [`Spawn`] for what is promised to tasks.
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(future)
+    }
+}
+
+impl Spawn for PoolHandle {
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(future)
+    }
+
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
+        self.shared.spawn(future)
+    }
+}
+
+impl fmt::Debug for PoolHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PoolHandle")
+    }
+}
+
+impl PoolBuilder {
+    /// How many threads; 0 means one. Default: as many as the process may run at once.
+    pub fn threads(mut self, threads: usize) -> PoolBuilder {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// What the threads are called; a number is added. Default: `untether-pool`.
+    pub fn name(mut self, name: impl Into<String>) -> PoolBuilder {
+        self.name = name.into();
+        self
+    }
+
+    /// The bytes of stack of each thread. Default: that of [`std::thread`].
+    pub fn stack_size(mut self, bytes: usize) -> PoolBuilder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If a reactor or a thread cannot be made: the process is out of descriptors or threads. Also if the name contains
+    /// a zero byte.
+    pub fn build(self) -> io::Result<Pool> {
+        if self.name.contains('\0') {
+            let message = "cannot name threads: the name contains a zero byte";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let default = || thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = self.threads.unwrap_or_else(default).clamp(1, WORKERS_MAX);
+        let reactor = Reactor::new()?;
+        let parkers: Vec<_> = (0..threads).map(|_| Parker::new(&reactor)).collect();
+        let shared = Arc::new(Shared {
+            reactor,
+            queues: Queues::new(threads),
+            sleepers: Sleepers::new(threads),
+            // One part for each worker, and one for everybody else.
+            live: Live::new(threads + 1),
+            closed: AtomicBool::new(false),
+            present: AtomicUsize::new(threads),
+            workers: parkers.iter().map(Bedroom::new).collect(),
+        });
+
+        let mut pool = Pool {
+            shared,
+            threads: Vec::with_capacity(threads),
+        };
+        for (index, parker) in parkers.into_iter().enumerate() {
+            let mut builder = thread::Builder::new().name(format!("{}-{index}", self.name));
+            if let Some(bytes) = self.stack_size {
+                builder = builder.stack_size(bytes);
+            }
+            let shared = pool.shared.clone();
+            // On an error, dropping the pool ends the threads that there are already. They have no tasks yet.
+            let thread = builder.spawn(move || worker::main(shared, index, parker))?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+}
+
+/// What workers, tasks and handles of one pool share.
+struct Shared {
+    reactor: Reactor,
+    queues: Queues,
+    sleepers: Sleepers,
+    live: Live,
+    closed: AtomicBool,
+    /// How many workers have not left.
+    present: AtomicUsize,
+    workers: Box<[Bedroom]>,
+}
+
+/// Where a worker sleeps: in the reactor, or, on watch, beside it.
+struct Bedroom {
+    unparker: Unparker,
+    nap: Plain,
+}
+
+impl Bedroom {
+    fn new(parker: &Parker) -> Bedroom {
+        Bedroom {
+            unparker: parker.unparker(),
+            nap: Plain::default(),
+        }
+    }
+}
+
+impl Shared {
+    fn spawn<F>(self: &Arc<Self>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let hint = worker::index_in(self).unwrap_or(self.workers.len());
+        task::spawn(self, hint, future)
+    }
+
+    /// Calls a worker for what was just queued where any of them can get it.
+    fn call(&self) {
+        self.unpark(self.sleepers.call());
+    }
+
+    fn unpark(&self, call: Option<Call>) {
+        if let Some(call) = call {
+            let worker = &self.workers[call.worker];
+            worker.unparker.unpark();
+            if call.on_watch {
+                worker.nap.call();
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        // Acquire is not needed: it is a request to stop, and publishes nothing.
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) {
+        self.live.close();
+        self.closed.store(true, Ordering::Relaxed);
+        for worker in &self.workers {
+            worker.unparker.unpark();
+            worker.nap.call();
+        }
+    }
+
+    /// A worker goes; the last one drops all futures that are alive.
+    fn leave(&self) {
+        // Release: our last task comes before the end. Acquire: the end comes after everybody's.
+        if self.present.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.live.end(|| self.queues.drain());
+            self.reactor.shutdown();
+        }
+    }
+}
+
+impl Home for Shared {
+    fn live(&self) -> &Live {
+        &self.live
+    }
+
+    fn schedule(&self, runnable: Runnable, while_running: bool) {
+        if self.is_closed() {
+            // For the last worker to drop.
+            self.queues.inject(runnable);
+        } else if let Err(runnable) = worker::schedule(self, runnable, while_running) {
+            self.queues.inject(runnable);
+            self.call();
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The one bridge to async-task: what every executor here promises a task, whatever it does with it otherwise.
+//!
+//! - A panic in `poll` is kept in the task and resumes in whoever awaits it (`propagate_panic`); detached, it is dropped.
+//!   A panic in the future's destructor stops at [`Tracked`]: async-task would abort the process.
+//! - Every future that was ever spawned is on the list of the living ([`Live`]) until it has been dropped. An executor
+//!   ends by closing the list, waking everybody on it, which queues them, and dropping what is queued, until the list is
+//!   empty ([`Live::end`]). A task that another thread is just about to queue is on the list, so it is waited for.
+//! - So a future is dropped exactly once, and by a thread of its executor: async-task drops it only while running or
+//!   dropping a `Runnable`; runnables are run and dropped only by their executor, which ends only when no future is
+//!   left; and a task without a future is never scheduled again. The last waker, dropped anywhere, frees memory only:
+//!   the list itself holds a waker as long as the future lives, so that waker never was the last reference to it.
+//!   The exception is a task spawned on an executor that has ended: its future is dropped where it was spawned.
+//!
+//! Room for later: names and ids belong into the list's entries, so that `Task` need not change.
+//!
+//! Not here: queues (`local`, `pool`), what a user sees (`spawn`).
+
+use std::future::Future;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use async_task::{Builder, Runnable, ScheduleInfo, Task, WithInfo};
+
+use crate::sync::{Mutex, lock};
+
+/// An executor, as its tasks see it.
+pub(crate) trait Home: Send + Sync + 'static {
+    fn live(&self) -> &Live;
+
+    /// Queues a task. Called on any thread, inside wakers, and by `spawn`. `while_running`: it was woken while it ran.
+    fn schedule(&self, runnable: Runnable, while_running: bool);
+}
+
+/// Starts a task that may run on any thread of `home`. `hint` says which part of the list of the living to use: threads
+/// with different hints do not contend.
+pub(crate) fn spawn<H, F>(home: &Arc<H>, hint: usize, future: F) -> Task<F::Output>
+where
+    H: Home,
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    home.live().enlist(hint, |key| {
+        let future = Tracked::new(future, home, key);
+        let schedule = scheduler(home);
+        Builder::new()
+            .propagate_panic(true)
+            .spawn(|()| future, schedule)
+    })
+}
+
+/// Starts a task that runs on this thread only. async-task checks that it does, and aborts otherwise.
+pub(crate) fn spawn_local<H, F>(home: &Arc<H>, future: F) -> Task<F::Output>
+where
+    H: Home,
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    home.live().enlist(0, |key| {
+        let future = Tracked::new(future, home, key);
+        let schedule = scheduler(home);
+        Builder::new()
+            .propagate_panic(true)
+            .spawn_local(|()| future, schedule)
+    })
+}
+
+fn scheduler<H: Home>(
+    home: &Arc<H>,
+) -> WithInfo<impl Fn(Runnable, ScheduleInfo) + Send + Sync + 'static> {
+    let home = home.clone();
+    WithInfo(move |runnable, info: ScheduleInfo| home.schedule(runnable, info.woken_while_running))
+}
+
+/// A future that leaves the list of the living when it is dropped, and whose destructor cannot unwind.
+struct Tracked<F, H: Home> {
+    future: ManuallyDrop<F>,
+    home: Arc<H>,
+    key: Option<Key>,
+}
+
+impl<F, H: Home> Tracked<F, H> {
+    fn new(future: F, home: &Arc<H>, key: Option<Key>) -> Tracked<F, H> {
+        Tracked {
+            future: ManuallyDrop::new(future),
+            home: home.clone(),
+            key,
+        }
+    }
+}
+
+impl<F: Future, H: Home> Future for Tracked<F, H> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `map_unchecked_mut` asks that (1) the field does not move while `self` does not: it is stored in
+        // place, and `ManuallyDrop` adds no indirection; (2) nothing is moved out of the argument: it is only borrowed.
+        // Pinning the field is sound: (3) `Tracked` is `Unpin` only if `F` is (the field holds it by value); (4) `drop`
+        // drops it in place; (5) there is no other access to it.
+        unsafe { self.map_unchecked_mut(|tracked| &mut *tracked.future) }.poll(cx)
+    }
+}
+
+impl<F, H: Home> Drop for Tracked<F, H> {
+    fn drop(&mut self) {
+        let future = &mut self.future;
+        // SAFETY: (1) dropped once: here, in the destructor, which runs once. (2) Not used afterwards: `poll` cannot be
+        // called on a dropped value. (3) In place, as a pinned value must be.
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(future) }));
+        if let Err(payload) = dropped {
+            // The hook has printed it. The payload's own destructor might panic as well; it is not worth the risk.
+            mem::forget(payload);
+        }
+        if let Some(key) = self.key {
+            self.home.live().remove(key);
+        }
+    }
+}
+
+/// The futures of an executor that have not been dropped yet, as wakers.
+#[derive(Debug)]
+pub(crate) struct Live {
+    shards: Box<[Shard]>,
+}
+
+/// Two cache lines: the neighbour is fetched along.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard(Mutex<List>);
+
+#[derive(Debug)]
+struct List {
+    entries: Vec<Entry>,
+    /// The first free entry; `entries.len()` if there is none.
+    free: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Living(Waker),
+    /// Names the next free one.
+    Free(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    shard: usize,
+    entry: usize,
+}
+
+impl Live {
+    pub(crate) fn new(shards: usize) -> Live {
+        let shard = || {
+            Shard(Mutex::new(List {
+                entries: Vec::new(),
+                free: 0,
+                closed: false,
+            }))
+        };
+        Live {
+            shards: (0..shards).map(|_| shard()).collect(),
+        }
+    }
+
+    /// Builds a task, puts it on the list, and queues it; if the list is closed, drops its future instead.
+    fn enlist<T>(
+        &self,
+        hint: usize,
+        build: impl FnOnce(Option<Key>) -> (Runnable, Task<T>),
+    ) -> Task<T> {
+        let shard = hint % self.shards.len();
+        let mut list = lock(&self.shards[shard].0);
+        if list.closed {
+            drop(list);
+            let (runnable, task) = build(None);
+            drop(runnable);
+            return task;
+        }
+        // `build` only moves the future into its allocation: no foreign code runs under the lock.
+        let entry = list.free;
+        let (runnable, task) = build(Some(Key { shard, entry }));
+        list.put(entry, runnable.waker());
+        drop(list);
+        runnable.schedule();
+        task
+    }
+
+    fn remove(&self, key: Key) {
+        let waker = lock(&self.shards[key.shard].0).take(key.entry);
+        drop(waker);
+    }
+
+    /// The end of an executor: from now on nothing is enlisted, and when this returns, every future has been dropped.
+    /// `drain` drops all runnables that are queued. Not to be called inside a task of the same executor, which would
+    /// wait for itself.
+    pub(crate) fn end(&self, mut drain: impl FnMut()) {
+        self.close();
+        loop {
+            let wakers = self.wakers();
+            let empty = wakers.is_empty();
+            wakers.into_iter().for_each(Waker::wake);
+            drain();
+            if empty {
+                return;
+            }
+            // What is still alive is in the hands of another thread, between marking it scheduled and queueing it.
+            thread::yield_now();
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        for shard in &self.shards {
+            lock(&shard.0).closed = true;
+        }
+    }
+
+    fn wakers(&self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        for shard in &self.shards {
+            for entry in &lock(&shard.0).entries {
+                if let Entry::Living(waker) = entry {
+                    wakers.push(waker.clone());
+                }
+            }
+        }
+        wakers
+    }
+}
+
+impl List {
+    fn put(&mut self, entry: usize, waker: Waker) {
+        match self.entries.get_mut(entry) {
+            Some(slot) => match mem::replace(slot, Entry::Living(waker)) {
+                Entry::Free(next) => self.free = next,
+                Entry::Living(_) => unreachable!("the free list led to a living task"),
+            },
+            None => {
+                self.entries.push(Entry::Living(waker));
+                self.free = self.entries.len();
+            }
+        }
+    }
+
+    fn take(&mut self, entry: usize) -> Option<Waker> {
+        let slot = mem::replace(&mut self.entries[entry], Entry::Free(self.free));
+        self.free = entry;
+        match slot {
+            Entry::Living(waker) => Some(waker),
+            Entry::Free(_) => None,
+        }
+    }
+}

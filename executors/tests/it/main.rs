@@ -1,0 +1,71 @@
+//! One module per promise. Threads are ordered by channels, never by sleeping.
+#![cfg(not(loom))]
+
+mod block_on;
+mod local;
+mod panics;
+mod pool;
+mod shutdown;
+mod storm;
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// How long something that must happen may take. Only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A future that is pending until its waker, which it sends away at every poll, has been called from outside `polls`
+/// times in all.
+fn pending(wakers: mpsc::Sender<Waker>, polls: usize) -> impl Future<Output = ()> + Send {
+    let mut left = polls;
+    poll_fn(move |cx| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        // A receiver that is gone has seen enough.
+        let _ = wakers.send(cx.waker().clone());
+        Poll::Pending
+    })
+}
+
+/// Is pending once, having woken itself.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// Counts how often its clones have been dropped.
+#[derive(Clone, Default)]
+struct Drops(Arc<AtomicUsize>);
+
+/// One drop to count.
+struct Counted(Drops);
+
+impl Drops {
+    fn one(&self) -> Counted {
+        Counted(self.clone())
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, SeqCst);
+    }
+}

@@ -1,0 +1,117 @@
+//! A panic reaches whoever awaits the task, and nobody else.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use untether_executors::{Local, Pool, Spawn, Task, block_on};
+
+use crate::{Drops, yield_now};
+
+/// Panics without a message in the test's output.
+fn fail() {
+    resume_unwind(Box::new("on purpose"));
+}
+
+struct FailInDrop(#[expect(dead_code, reason = "counts its own drop")] crate::Counted);
+
+impl Drop for FailInDrop {
+    fn drop(&mut self) {
+        fail();
+    }
+}
+
+fn outcome_of(run: impl FnOnce()) -> Option<&'static str> {
+    let payload = catch_unwind(AssertUnwindSafe(run)).err()?;
+    payload.downcast_ref::<&str>().copied()
+}
+
+/// `run` runs the executor until the task is done.
+fn check(spawner: &impl Spawn, run: &dyn Fn(Task<()>)) {
+    // Who awaits, gets it.
+    let task = spawner.spawn(async {
+        yield_now().await;
+        fail();
+    });
+    assert_eq!(outcome_of(|| run(task)), Some("on purpose"));
+
+    // So does a task that awaits a task.
+    let inner = spawner.spawn(async { fail() });
+    let outer = spawner.spawn(inner);
+    assert_eq!(outcome_of(|| run(outer)), Some("on purpose"));
+
+    // Detached, it harms nobody.
+    for _ in 0..10 {
+        spawner.spawn(async { fail() }).detach();
+    }
+    assert_eq!(outcome_of(|| run(spawner.spawn(yield_now()))), None);
+
+    // A destructor that panics is no panic of the task.
+    let drops = Drops::default();
+    let guard = FailInDrop(drops.one());
+    let future = async move {
+        let guard = guard;
+        std::future::pending::<()>().await;
+        drop(guard);
+    };
+    let cancelled = spawner.spawn(future);
+    run(spawner.spawn(yield_now()));
+    drop(cancelled);
+    run(spawner.spawn(async {
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    }));
+    while drops.count() == 0 {
+        run(spawner.spawn(yield_now()));
+    }
+    assert_eq!(drops.count(), 1);
+}
+
+#[test]
+fn in_a_local() {
+    let local = Local::new();
+    check(&local, &|task| local.run(task));
+}
+
+#[test]
+fn in_a_pool_of_one() {
+    let pool = Pool::new(1).unwrap();
+    check(&pool, &|task| block_on(task));
+}
+
+#[test]
+fn in_a_pool_of_four() {
+    let pool = Pool::new(4).unwrap();
+    check(&pool, &|task| pool.block_on(task));
+}
+
+#[test]
+fn in_the_future_of_run_it_leaves_the_local_usable() {
+    let local = Local::new();
+    let task = local.spawn(async {
+        yield_now().await;
+        3
+    });
+    assert_eq!(
+        outcome_of(|| local.run(async { fail() })),
+        Some("on purpose")
+    );
+    assert_eq!(local.run(task), 3);
+}
+
+#[test]
+fn in_a_destructor_while_the_executor_ends() {
+    let drops = Drops::default();
+    let pool = Pool::new(2).unwrap();
+    let local = Local::new();
+    let keep = |guard| async move {
+        let _guard: FailInDrop = guard;
+        std::future::pending::<()>().await;
+    };
+    for _ in 0..10 {
+        pool.spawn(keep(FailInDrop(drops.one()))).detach();
+        local.spawn(keep(FailInDrop(drops.one()))).detach();
+    }
+    local.run(yield_now());
+    drop((pool, local));
+    assert_eq!(drops.count(), 20);
+}
