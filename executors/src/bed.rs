@@ -10,7 +10,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use untether::{Entered, Parker, Reactor, Unparker};
+use untether::{Parker, Reactor, Unparker};
 
 #[derive(Debug)]
 pub(crate) enum Bed {
@@ -46,8 +46,11 @@ impl Bed {
         }
     }
 
-    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
-        self.reactor().map(Reactor::enter)
+    pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        match self.reactor() {
+            Some(reactor) => reactor.enter(f),
+            None => f(),
+        }
     }
 
     pub(crate) fn caller(&self) -> Caller {

@@ -57,10 +57,15 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         Some(outer) => {
             // Other workers shall not wait for what this one cannot run meanwhile.
             let _blocked = pool::step_aside();
-            Post::new(Some(&outer)).run(future)
+            let post = Post::new(Some(&outer));
+            post.bed.enter(|| post.run(future))
         }
         // In this order: the future is dropped, the reactor left, and then given back.
-        None => Lease::take().post().run(future),
+        None => {
+            let lease = Lease::take();
+            let post = lease.post();
+            post.bed.enter(|| post.run(future))
+        }
     }
 }
 
@@ -112,7 +117,6 @@ impl Post {
     }
 
     fn run<F: Future>(&self, future: F) -> F::Output {
-        let _entered = self.bed.enter();
         let waker = Waker::from(self.signal.clone());
         let mut cx = Context::from_waker(&waker);
         let mut future = pin!(future);

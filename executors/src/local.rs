@@ -129,9 +129,12 @@ impl Local {
     }
 
     fn run_in<F: Future>(&self, bed: &Bed, future: F) -> F::Output {
+        let _innermost = Innermost::begin(&self.shared, self.mine(), bed.caller());
+        bed.enter(|| self.drive(bed, future))
+    }
+
+    fn drive<F: Future>(&self, bed: &Bed, future: F) -> F::Output {
         let mine = self.mine();
-        let _innermost = Innermost::begin(&self.shared, mine, bed.caller());
-        let _entered = bed.enter();
         let main = Arc::new(Main {
             woken: AtomicBool::new(true),
             shared: self.shared.clone(),
@@ -140,7 +143,8 @@ impl Local {
         let mut cx = Context::from_waker(&waker);
         let mut future = pin!(future);
 
-        let mut left = GENERATION_MIN;
+        self.shared.fetch();
+        let mut left = mine.generation();
         loop {
             // A future and a task by turns, lest either starve the other by waking itself.
             let main_woken = main.take();

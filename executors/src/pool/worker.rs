@@ -83,9 +83,10 @@ pub(super) fn main(shared: Arc<Shared>, index: usize, parker: Parker) {
             seen: RefCell::new(Vec::new()),
             shared,
         });
-        let _entered = worker.shared.reactor.enter();
-        worker.work();
-        worker.shared.leave();
+        worker.shared.reactor.enter(|| {
+            worker.work();
+            worker.shared.leave();
+        });
     });
 }
 
