@@ -71,10 +71,11 @@ async-net = "2"
 blocking = "1"
 futures-lite = "2"
 getrandom = "0.3"
-inotify = { version = "0.11", default-features = false }
 rustix = { version = "1", features = ["event", "fs", "net"] }
 signal-hook = "0.3"
 tempfile = "3"
+[target.'cfg(target_os = "linux")'.dev-dependencies]
+inotify = { version = "0.11", default-features = false }
 timerfd = "1"
 [workspace]
 EOF

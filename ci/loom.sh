@@ -10,17 +10,16 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/loom
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
 
 # Each crate by itself: the flag reaches every dependency, and some of those compile under it only with a feature.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 for manifest in reactor/Cargo.toml executors/Cargo.toml; do
     grep -q '^loom' "$manifest" || continue
     package=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
-    log=$(mktemp)
     echo "=== loom: $package, at most $LOOM_MAX_PREEMPTIONS preemptions"
-    cargo test --locked --release --package "$package" --lib "${1:-loom}" 2>&1 | tee "$log"
-    ran=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$log")
-    rm -f "$log"
-    # A filter that matches nothing also exits with success: say so.
-    if [ "${ran:-0}" -eq 0 ]; then
-        echo "no model of $package ran" >&2
-        exit 1
-    fi
+    cargo test --locked --release --package "$package" --lib "${1:-loom}" 2>&1 | tee -a "$log"
 done
+
+# A filter that matches nothing also ends in success.
+models=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
+echo "$models models hold"
+[ "$models" -gt 0 ]
