@@ -100,7 +100,7 @@ impl Handle {
     ) -> Poll<io::Result<usize>> {
         let place = Place::Slot(Direction::Read);
         let was_short = |&n: &usize| direct && n < len;
-        self.attempt(Direction::Read, cx, place, false, op, was_short)
+        self.attempt(Direction::Read, cx, place, &mut false, op, was_short)
     }
 
     /// One write of up to `len` bytes.
@@ -113,13 +113,13 @@ impl Handle {
     ) -> Poll<io::Result<usize>> {
         let place = Place::Slot(Direction::Write);
         let was_short = |&n: &usize| direct && n < len;
-        self.attempt(Direction::Write, cx, place, false, op, was_short)
+        self.attempt(Direction::Write, cx, place, &mut false, op, was_short)
     }
 
     /// A flush is tried even if there is no room to write: most objects have nothing to flush.
     fn flush(&self, cx: &Context<'_>, op: impl FnMut() -> io::Result<()>) -> Poll<io::Result<()>> {
         let place = Place::Slot(Direction::Write);
-        self.attempt(Direction::Write, cx, place, true, op, |()| false)
+        self.attempt(Direction::Write, cx, place, &mut true, op, |()| false)
     }
 }
 

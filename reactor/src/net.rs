@@ -58,12 +58,11 @@ where
             first,
         } = &mut *self;
         let place = Place::Listed(entry, Direction::Read.bits());
-        let first_now = std::mem::take(first);
         let attempt = listener.handle.attempt(
             Direction::Read,
             cx,
             place,
-            first_now,
+            first,
             || accept(listener),
             |_| false,
         );

@@ -23,25 +23,25 @@ use crate::wrapper::{Async, Handle};
 
 impl Handle {
     /// Runs `op` until it does something else than to report `WouldBlock`, waiting at `place`; `first` runs it once
-    /// even if the word says that it will fail. `was_short` says of a result that the transfer was shorter than asked
+    /// even if the word says that it will fail, and is taken back when it has run. `was_short` says of a result that the transfer was shorter than asked
     /// for, by an operation that is one system call: on a byte stream that proves the kernel's buffer drained.
     pub(crate) fn attempt<R>(
         &self,
         direction: Direction,
         cx: &Context<'_>,
         mut place: Place<'_>,
-        mut first: bool,
+        first: &mut bool,
         mut op: impl FnMut() -> io::Result<R>,
         was_short: impl Fn(&R) -> bool,
     ) -> Poll<io::Result<R>> {
         let source = self.slot.source;
         loop {
             let seen = self.look()?;
-            if seen.has(direction.bits()) != 0 || first {
-                first = false;
+            if seen.has(direction.bits()) != 0 || *first {
                 if !budget::charge(cx) {
                     return Poll::Pending;
                 }
+                *first = false;
                 match op() {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         // If an event came in meanwhile, the next look finds it.
@@ -95,8 +95,7 @@ impl Handle {
         let mut first = true;
         poll_fn(|cx| {
             let place = Place::Listed(&mut entry.entry, direction.bits());
-            let first = std::mem::take(&mut first);
-            self.attempt(direction, cx, place, first, &mut op, |_| false)
+            self.attempt(direction, cx, place, &mut first, &mut op, |_| false)
         })
         .await
     }
