@@ -22,7 +22,8 @@ use crate::wrapper::{Async, Handle};
 /// one system call on that handle and returns its result: it keeps no buffer.
 pub unsafe trait IoSafe {
     /// Whether a transfer that is shorter than was asked for proves that the kernel's buffer is drained, if the handle
-    /// is a byte-stream socket. It spares the attempt that would only report `WouldBlock`.
+    /// is a byte-stream socket (for reads: not of the Unix domain, where a read stops behind a message that carried
+    /// descriptors or credentials). It spares the attempt that would only report `WouldBlock`.
     const READS_ARE_SYSTEM_CALLS: bool = false;
 }
 
@@ -99,7 +100,7 @@ impl Handle {
         op: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let place = Place::Slot(Direction::Read);
-        let was_short = |&n: &usize| direct && n < len;
+        let was_short = |&n: &usize| direct && n < len && !self.is_local;
         self.attempt(Direction::Read, cx, place, &mut false, op, was_short)
     }
 

@@ -7,7 +7,7 @@
 //! - `add`, `modify`, `remove`: its registration with a `polling::Poller`;
 //! - `confirm(wants)`: which of `wants` hold this very moment, `None` where only waiting can tell (`confirms`), and
 //!   whether an event that nobody asked for is then to be believed (`counts_events`);
-//! - `set_nonblocking`, `is_stream`, `explain`.
+//! - `set_nonblocking`, `is_stream`, `is_local`, `explain`.
 //!
 //! Public here: what exists on some systems only.
 

@@ -57,6 +57,8 @@ pub(crate) struct Handle {
     pub(crate) raw: RawSource,
     /// The kernel says that this is a byte stream.
     pub(crate) is_stream: bool,
+    /// It is a socket of this machine, where a read also stops behind a message that carried descriptors.
+    pub(crate) is_local: bool,
     /// The object's own `read` and `write` are the system calls and nothing else.
     pub(crate) is_plain: bool,
 }
@@ -151,7 +153,7 @@ impl<T> Async<T> {
 
     /// Wraps a non-blocking object that this library has just made. It can be waited for, so registering it waits
     /// until somebody does: a connection that is answered and closed without a wait costs no registration at all.
-    pub(crate) fn fresh(io: T, is_stream: bool) -> Async<T>
+    pub(crate) fn fresh(io: T, is_stream: bool, is_local: bool) -> Async<T>
     where
         T: AsSource,
     {
@@ -160,6 +162,7 @@ impl<T> Async<T> {
             slot: pages::open(raw),
             raw,
             is_stream,
+            is_local,
             is_plain: true,
         };
         Async { handle, io }
@@ -364,6 +367,7 @@ impl Handle {
             slot: pages::open(raw),
             raw,
             is_stream: raw.is_stream(),
+            is_local: raw.is_local(),
             is_plain: false,
         };
         let Slot { index, source } = handle.slot;

@@ -41,7 +41,7 @@ impl Async<TcpListener> {
         let handle = &self.handle;
         self.read_with(|listener| {
             let (stream, address) = os::accept(listener)?;
-            Ok((Async::fresh(stream, handle.is_stream), address))
+            Ok((Async::fresh(stream, handle.is_stream, false), address))
         })
         .await
     }
@@ -51,7 +51,7 @@ impl Async<TcpListener> {
     pub fn incoming(&self) -> impl Stream<Item = io::Result<Async<TcpStream>>> + Send + '_ {
         incoming(self, |listener| {
             let (stream, _) = os::accept(&listener.io)?;
-            Ok(Async::fresh(stream, listener.handle.is_stream))
+            Ok(Async::fresh(stream, listener.handle.is_stream, false))
         })
     }
 }
@@ -70,7 +70,7 @@ impl Async<TcpStream> {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
-        let stream = Async::fresh(TcpStream::from(os::connect(family, &addr)?), true);
+        let stream = Async::fresh(TcpStream::from(os::connect(family, &addr)?), true, false);
         stream.writable().await?;
         match stream.get_ref().take_error()? {
             None => Ok(stream),

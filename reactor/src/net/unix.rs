@@ -53,7 +53,7 @@ impl Async<UnixListener> {
 fn accept(listener: &UnixListener, is_stream: bool) -> io::Result<(Async<UnixStream>, SocketAddr)> {
     let (stream, address) = listener.accept()?;
     stream.set_nonblocking(true)?;
-    Ok((Async::fresh(stream, is_stream), address))
+    Ok((Async::fresh(stream, is_stream, true), address))
 }
 
 impl Async<UnixStream> {
@@ -77,7 +77,7 @@ impl Async<UnixStream> {
                 connecting => break connecting?,
             }
         };
-        let stream = Async::fresh(UnixStream::from(socket), true);
+        let stream = Async::fresh(UnixStream::from(socket), true, true);
         stream.writable().await?;
         // A refusal is reported here, where the system has no other way to tell.
         match stream.get_ref().take_error()? {
@@ -97,7 +97,10 @@ impl Async<UnixStream> {
         let (one, other) = UnixStream::pair()?;
         one.set_nonblocking(true)?;
         other.set_nonblocking(true)?;
-        Ok((Async::fresh(one, true), Async::fresh(other, true)))
+        Ok((
+            Async::fresh(one, true, true),
+            Async::fresh(other, true, true),
+        ))
     }
 }
 

@@ -261,6 +261,10 @@ impl RawSource {
         matches!(self, RawSource::Descriptor(fd) if fd.is_stream())
     }
 
+    pub(crate) fn is_local(self) -> bool {
+        matches!(self, RawSource::Descriptor(fd) if fd.is_local())
+    }
+
     pub(crate) fn explain(self, error: io::Error) -> io::Error {
         match self {
             RawSource::Descriptor(fd) => fd.explain(error),

@@ -210,6 +210,13 @@ impl Descriptor {
             .is_ok_and(|fd| socket_type(fd) == Ok(SocketType::STREAM))
     }
 
+    /// Whether it is a socket of the Unix domain. A read stops behind a message that carried descriptors or credentials,
+    /// so one that is short does not mean that the kernel's buffer is drained.
+    pub(crate) fn is_local(self) -> bool {
+        let address = self.borrow().and_then(|fd| Ok(net::getsockname(fd)?));
+        address.is_ok_and(|address| address.address_family() == AddressFamily::UNIX)
+    }
+
     /// What a registration's failure means, and what to do instead.
     pub(crate) fn explain(self, error: io::Error) -> io::Error {
         let fd = self.0;

@@ -209,6 +209,11 @@ impl RawSource {
             .is_ok_and(|socket| socket_type(socket) == Ok(SocketType::STREAM))
     }
 
+    /// Nothing but bytes passes through Windows' sockets.
+    pub(crate) fn is_local(self) -> bool {
+        false
+    }
+
     pub(crate) fn explain(self, error: io::Error) -> io::Error {
         match error.kind() {
             io::ErrorKind::AlreadyExists => io::Error::new(
