@@ -4,7 +4,7 @@ use std::future::Future;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::pin::{Pin, pin};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -168,12 +168,6 @@ impl Dice {
     }
 }
 
-/// A number of its own for everything that wants a name.
-pub(crate) fn unique() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
 /// Whether the reactors here run on our own wait on epoll.
 pub(crate) fn is_epoll() -> bool {
     cfg!(target_os = "linux") && !is_poll() && !is_portable()
@@ -236,14 +230,12 @@ pub(crate) fn succeeds(mut child: Command) {
         "{child:?}: {}\n{said}\n{complaint}",
         output.status
     );
-    for line in said.lines().filter(|line| line.starts_with("figure: ")) {
-        println!("{line}");
+    for figure in said
+        .lines()
+        .filter_map(|line| line.find("figure: ").map(|at| &line[at..]))
+    {
+        println!("{figure}");
     }
-}
-
-/// What a child ends with, if it does not use [`in_child`].
-pub(crate) fn child_ran() {
-    println!("{RAN}");
 }
 
 /// Waits until the thread `tid` of process `pid` sleeps in a system call. Where nobody tells, gives it time.
@@ -274,7 +266,7 @@ pub(crate) fn tid() -> i32 {
 
 /// A thread that drives `reactor` until it is told to go.
 pub(crate) struct Driving {
-    stop: Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
     unparker: untether::Unparker,
     thread: Option<thread::JoinHandle<()>>,
     pub(crate) tid: i32,
@@ -284,7 +276,7 @@ impl Driving {
     pub(crate) fn new(reactor: &Reactor) -> Driving {
         let parker = Parker::new(reactor);
         let unparker = parker.unparker();
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let (tell, told) = mpsc::channel();
         let thread = {
             let stop = stop.clone();
