@@ -93,7 +93,8 @@ pub(crate) trait Poller: fmt::Debug + Send + Sync {
     /// Waits, and hands over each event: the key, and readiness as `source::bits`. An interrupted wait has no events.
     fn wait(&self, until: Until, event: &mut dyn FnMut(usize, u64)) -> io::Result<()>;
 
-    /// A wait that is under way must end at `deadline` too. To be called only while somebody sits in the chair.
+    /// A wait that is under way must end at `deadline` too. If somebody sits in the chair it must not be missed; else it
+    /// may end a later wait.
     fn alarm(&self, deadline: u64);
 
     /// Ends the wait that is under way, or the next one.

@@ -75,7 +75,7 @@ pub(crate) struct Shared {
     id: HouseId,
     name: String,
     backend: Backend,
-    clock: Clock,
+    pub(crate) clock: Clock,
     pub(crate) chair: Chair,
     pub(crate) deadlines: Arc<Deadlines>,
     poller: OnceCell<Box<dyn os::Poller>>,
@@ -271,9 +271,7 @@ impl Reactor {
         if !shared.chair.occupied() {
             return shared.driver.interrupt();
         }
-        if let Some(poller) = shared.poller.get() {
-            poller.alarm(deadline);
-        }
+        shared.alarm(deadline);
     }
 
     /// Whether somebody may be waiting here.
@@ -524,10 +522,19 @@ impl House for Reactor {
 }
 
 impl Shared {
+    /// The wait that is under way, if any, must end at `deadline` too.
+    pub(crate) fn alarm(&self, deadline: u64) {
+        if let Some(poller) = self.poller.get() {
+            poller.alarm(deadline);
+        }
+    }
+
     fn forget(&self, index: u32) {
         let mut tenants = lock(&self.tenants);
-        if tenants.remove(index) {
-            self.lodgers.fetch_sub(1, Ordering::Relaxed);
+        let was_last = tenants.remove(index) && self.lodgers.fetch_sub(1, Ordering::Relaxed) == 1;
+        drop(tenants);
+        if was_last {
+            self.driver.vacated(self);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::sync::{AtomicU32, Mutex, Ordering, fence, lock};
 use {
     crate::gate::{CatchUp, Gate},
     crate::os::Until,
-    crate::reactor::{Policy, Reactor},
+    crate::reactor::{Policy, Reactor, Shared},
     std::{fmt, thread::Thread, time::Duration},
 };
 
@@ -68,6 +68,16 @@ impl Driver {
 
     pub(crate) fn is_automatic(&self) -> bool {
         self.policy == Policy::Auto
+    }
+
+    /// The last source has left `reactor`, which this belongs to: the thread, which may sleep without a time-out, is to
+    /// look whether it is needed once it has lingered. At most one alarm a second, however often that happens.
+    ///
+    /// To miss this would cost no more than a thread that stays.
+    pub(crate) fn vacated(&self, reactor: &Shared) {
+        if self.presence.is_present() && !reactor.clock.is_manual() {
+            reactor.alarm(reactor.now_ns() + LINGER.as_nanos() as u64);
+        }
     }
 
     /// Somebody has registered a wait with `reactor`, which this belongs to: if nobody owns it, a thread has to drive.
@@ -168,6 +178,11 @@ impl Presence {
         Ok(())
     }
 
+    #[cfg(not(loom))]
+    fn is_present(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == PRESENT
+    }
+
     /// True: the thread has to go. False: somebody waits, and it has to stay.
     pub(crate) fn retire(&self, somebody_waits: impl Fn() -> bool) -> bool {
         let _starting = lock(&self.starting);
@@ -184,7 +199,7 @@ impl Presence {
 #[cfg(not(loom))]
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let present = self.presence.word.load(Ordering::Relaxed) == PRESENT;
+        let present = self.presence.is_present();
         f.write_str(match (self.policy, present) {
             (Policy::Never, _) => "its owner",
             (Policy::Auto, true) => "a thread of its own",
