@@ -1,0 +1,73 @@
+//! smol's executor, polled on two threads.
+//!
+//! The crate smol itself brings its own reactor, async-io, which would drive instead of ours. So this is the executor
+//! that smol re-exports, `async_executor::Executor`, under `futures_lite`'s `block_on`, which knows of no I/O.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::thread;
+
+use async_executor::Executor;
+use futures_lite::future::{block_on, pending};
+use untether_conformance::{Abilities, Root, Subject, Task};
+
+#[derive(Debug)]
+pub(super) struct Smol;
+
+thread_local! {
+    /// The executors that run on this thread, the innermost last.
+    static RUNNING: RefCell<Vec<Arc<Executor<'static>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes `executor` the one that `spawn` finds on this thread, until it is dropped.
+struct Entered;
+
+fn enter(executor: &Arc<Executor<'static>>) -> Entered {
+    RUNNING.with_borrow_mut(|running| running.push(executor.clone()));
+    Entered
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        RUNNING.with_borrow_mut(|running| running.pop());
+    }
+}
+
+impl Subject for Smol {
+    fn name(&self) -> &str {
+        "smol"
+    }
+
+    fn run(&self, root: Root) {
+        let executor = Arc::new(Executor::new());
+        // The second thread is done when this task is cancelled, however the run ends.
+        let until_the_end = executor.spawn(pending::<()>());
+        let second = {
+            let executor = executor.clone();
+            thread::spawn(move || {
+                let _entered = enter(&executor);
+                block_on(executor.run(until_the_end.fallible()))
+            })
+        };
+        let _entered = enter(&executor);
+        block_on(executor.run(root));
+        drop(second);
+    }
+
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        RUNNING.with_borrow(|running| {
+            let executor = running.last().expect("spawned outside a run");
+            executor.spawn(task).detach();
+        });
+        Ok(())
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            spawns: true,
+            many_threads: true,
+            nests: true,
+            ..Abilities::default()
+        }
+    }
+}
