@@ -45,7 +45,7 @@ impl Scene {
         self.subject.run(root);
     }
 
-    /// Spawns a task, or leaves it to the root future if the runtime cannot. Call it inside [`run`](Scene::run).
+    /// Spawns a task, or leaves it to the root future if the runtime cannot. Call it in the root future.
     /// A panic of the task comes out where the handle is awaited.
     pub fn spawn<F>(&self, future: F) -> Handle<F::Output>
     where

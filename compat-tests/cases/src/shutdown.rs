@@ -285,8 +285,7 @@ fn tries_after_the_end_do_not_panic(scene: &Scene) {
 
 /// Polls `poll` on this thread as if it were one that drives `reactor`.
 fn inside<T>(reactor: &Reactor, poll: impl FnOnce() -> T) -> T {
-    let _entered = reactor.enter();
-    poll()
+    reactor.enter(poll)
 }
 
 fn an_unpinned_source_outlives_a_reactor(scene: &Scene) {

@@ -34,8 +34,8 @@ pub trait Subject: Send + Sync {
     /// and from inside itself if [`Abilities::nests`] says so.
     fn run(&self, root: Root);
 
-    /// Gives a task to the runtime whose `run` is under way here: in the root future's thread, or in a thread that
-    /// polls a task spawned earlier. Returns the task if the runtime cannot spawn.
+    /// Gives a task to the runtime whose `run` is under way on this thread: the root future calls this. Returns the
+    /// task if the runtime cannot spawn.
     ///
     /// # Errors
     /// The task itself, untouched: this runtime takes none.
@@ -43,7 +43,7 @@ pub trait Subject: Send + Sync {
         Err(task)
     }
 
-    /// The same for a task that must stay on this thread; called only in the root future's thread.
+    /// The same for a task that must stay on this thread.
     ///
     /// # Errors
     /// The task itself, untouched: this runtime takes none.

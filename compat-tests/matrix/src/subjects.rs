@@ -11,6 +11,8 @@ mod smol;
 mod tokio_current_thread;
 mod tokio_multi_thread;
 mod untether_block_on;
+mod untether_local;
+mod untether_pool;
 
 /// A subject, and how the report presents it.
 #[derive(Clone, Debug)]
@@ -53,6 +55,16 @@ pub fn all() -> Vec<Entrant> {
             "bo",
             "one future on this thread, which drives",
             untether_block_on::BlockOn,
+        ),
+        Entrant::new(
+            "lo",
+            "many tasks on this thread, which drives",
+            untether_local::UntetherLocal,
+        ),
+        Entrant::new(
+            "po",
+            "work stealing, two workers; the idle one drives",
+            untether_pool::UntetherPool,
         ),
         Entrant::new(
             "fl",

@@ -14,6 +14,15 @@ thread_local! {
     static SPAWNER: RefCell<Option<LocalSpawner>> = const { RefCell::new(None) };
 }
 
+fn give(task: LocalTask) {
+    SPAWNER.with_borrow(|spawner| {
+        let spawner = spawner.as_ref().expect("spawned outside a run");
+        spawner
+            .spawn_local_obj(LocalFutureObj::new(task))
+            .expect("spawned after the run");
+    });
+}
+
 impl Subject for FuturesLocalPool {
     fn name(&self) -> &str {
         "futures-local-pool"
@@ -26,17 +35,12 @@ impl Subject for FuturesLocalPool {
     }
 
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        self.spawn_local(task).expect("it takes every task");
+        give(task);
         Ok(())
     }
 
     fn spawn_local(&self, task: LocalTask) -> Result<(), LocalTask> {
-        SPAWNER.with_borrow(|spawner| {
-            let spawner = spawner.as_ref().expect("spawned outside a run");
-            spawner
-                .spawn_local_obj(LocalFutureObj::new(task))
-                .expect("spawned after the run");
-        });
+        give(task);
         Ok(())
     }
 

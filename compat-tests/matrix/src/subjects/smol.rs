@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use async_executor::Executor;
-use futures_lite::future::{block_on, pending};
+use futures_lite::future::block_on;
 use untether_conformance::{Abilities, Root, Subject, Task};
 
 #[derive(Debug)]
@@ -40,18 +40,12 @@ impl Subject for Smol {
 
     fn run(&self, root: Root) {
         let executor = Arc::new(Executor::new());
-        // The second thread is done when this task is cancelled, however the run ends.
-        let until_the_end = executor.spawn(pending::<()>());
-        let second = {
-            let executor = executor.clone();
-            thread::spawn(move || {
-                let _entered = enter(&executor);
-                block_on(executor.run(until_the_end.fallible()))
-            })
-        };
+        // Closed when this function is left, by return or by panic: then the second thread is done.
+        let (_stop, stopped) = async_channel::bounded::<()>(1);
+        let second = executor.clone();
+        thread::spawn(move || block_on(second.run(stopped.recv())));
         let _entered = enter(&executor);
         block_on(executor.run(root));
-        drop(second);
     }
 
     fn spawn(&self, task: Task) -> Result<(), Task> {

@@ -1,0 +1,63 @@
+//! Ours: many tasks on this thread, which drives a reactor while it waits.
+
+use std::cell::RefCell;
+
+use untether_conformance::{Abilities, LocalTask, Root, Subject, Task};
+use untether_executors::{Local, LocalHandle};
+
+#[derive(Debug)]
+pub(super) struct UntetherLocal;
+
+thread_local! {
+    /// The executors that run on this thread, the innermost last.
+    static RUNNING: RefCell<Vec<LocalHandle>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        // Out of the borrow first: what is dropped with an executor may look here.
+        let left = RUNNING.with_borrow_mut(Vec::pop);
+        drop(left);
+    }
+}
+
+fn give(task: LocalTask) {
+    RUNNING.with_borrow(|running| {
+        let local = running.last().expect("spawned outside a run");
+        local.spawn(task).detach();
+    });
+}
+
+impl Subject for UntetherLocal {
+    fn name(&self) -> &str {
+        "untether-local"
+    }
+
+    fn run(&self, root: Root) {
+        let local = Local::new();
+        RUNNING.with_borrow_mut(|running| running.push(local.handle()));
+        let _leave = Leave;
+        local.run(root);
+    }
+
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        give(task);
+        Ok(())
+    }
+
+    fn spawn_local(&self, task: LocalTask) -> Result<(), LocalTask> {
+        give(task);
+        Ok(())
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            spawns: true,
+            spawns_local: true,
+            nests: true,
+            ..Abilities::default()
+        }
+    }
+}
