@@ -123,9 +123,7 @@ fn what_happened(blackbox: &Blackbox, panic: &(dyn Any + Send)) -> String {
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied());
-        text = payload
-            .unwrap_or("a panic without a message")
-            .to_owned();
+        text = payload.unwrap_or("a panic without a message").to_owned();
     }
     let step = blackbox.step();
     if !step.is_empty() {

@@ -41,7 +41,9 @@ pub fn serve_children(cases: &[Case], subjects: &[Arc<dyn Subject>]) {
         .and_then(|text| text.parse().ok())
         .map_or(DEFAULT_LIMIT, Duration::from_millis);
     let case = cases.iter().find(|case| case.name == case_name);
-    let subject = subjects.iter().find(|subject| subject.name() == subject_name);
+    let subject = subjects
+        .iter()
+        .find(|subject| subject.name() == subject_name);
     let verdict = match (case, subject) {
         (Some(case), Some(subject)) => check_here(case, subject, limit),
         _ => Verdict::Failed(format!(
@@ -90,7 +92,9 @@ pub(crate) fn check_in_child(case: &Case, subject: &dyn Subject, limit: Duration
     let status = child.wait();
     verdict_in(&text).unwrap_or_else(|| {
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        Verdict::Failed(format!("its process ended without a verdict: {status}\n{text}"))
+        Verdict::Failed(format!(
+            "its process ended without a verdict: {status}\n{text}"
+        ))
     })
 }
 

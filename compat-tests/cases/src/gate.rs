@@ -1,12 +1,15 @@
 //! Order without sleeping: a gate opens once and for all, a bell counts how often it was rung.
 //!
-//! Both can be waited for by tasks and by threads, and need no reactor, so that they work in the very cases that a
-//! reactor fails.
+//! Both can be waited for by tasks and by threads, and need no reactor for that, so that they work in the very cases
+//! that a reactor fails.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use untether::Timer;
 
 /// Counts rings, as a [`Waker`] or by hand. Clones are the same bell.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,17 @@ impl Bell {
     /// How many wakers and bells there are that share this count; 1 if nobody kept a waker.
     pub(crate) fn owners(&self) -> usize {
         Arc::strong_count(&self.0)
+    }
+
+    /// Whether everybody else lets go of it. Whoever rings a waker may hold it for a moment longer.
+    pub(crate) async fn is_let_go(&self) -> bool {
+        for _ in 0..1_000 {
+            if self.owners() == 1 {
+                return true;
+            }
+            Timer::after(Duration::from_millis(1)).await;
+        }
+        false
     }
 
     /// Waits until it was rung `count` times in all.
@@ -139,9 +153,6 @@ pub(crate) async fn announce<F: Future>(gate: &Gate, future: F) -> F::Output {
 }
 
 /// Polls `future` once with `waker`.
-pub(crate) fn poll_with<F: Future + ?Sized>(
-    future: Pin<&mut F>,
-    waker: &Waker,
-) -> Poll<F::Output> {
+pub(crate) fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(waker))
 }

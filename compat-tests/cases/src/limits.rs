@@ -110,10 +110,10 @@ fn close(descriptor: RawFd) {
 fn a_descriptor_that_is_not_open_is_refused(scene: &Scene) {
     scene.run(async {
         let error = Async::new(Bare(NOT_OPEN)).unwrap_err();
-        assert_eq!(
-            error.raw_os_error(),
-            Some(rustix::io::Errno::BADF.raw_os_error()),
-            "{error}"
+        let text = error.to_string();
+        assert!(
+            text.contains(&NOT_OPEN.to_string()),
+            "it does not say which descriptor: {text}"
         );
         assert!(Async::new_nonblocking(Bare(NOT_OPEN)).is_err());
     });
@@ -123,7 +123,11 @@ fn try_new_gives_the_object_back(scene: &Scene) {
     scene.run(async {
         let refused = Async::try_new(Bare(NOT_OPEN)).unwrap_err();
         assert_eq!(refused.io, Bare(NOT_OPEN));
-        assert!(refused.error.raw_os_error().is_some(), "{}", refused.error);
+        let text = refused.error.to_string();
+        assert!(
+            text.contains(&NOT_OPEN.to_string()),
+            "it does not say which descriptor: {text}"
+        );
     });
 }
 
@@ -189,7 +193,10 @@ fn a_descriptor_can_be_wrapped_again(scene: &Scene) {
             }
             take_byte(wrapped.get_ref());
             there = wrapped.into_inner().unwrap();
-            assert_eq!(bell.owners(), 1, "a wrapper that is gone kept its waker");
+            assert!(
+                bell.is_let_go().await,
+                "a wrapper that is gone kept its waker"
+            );
         }
     });
 }
@@ -322,12 +329,8 @@ fn accept_without_descriptors_fails_and_recovers(scene: &Scene) {
         {
             let mut accept = pin!(listener.accept());
             assert!(poll_with(accept.as_mut(), &bell.waker()).is_pending());
-            let client = socket2::Socket::new(
-                socket2::Domain::IPV4,
-                socket2::Type::STREAM,
-                None,
-            )
-            .unwrap();
+            let client =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
             let taken = take_all_descriptors();
             client.connect(&address.into()).unwrap();
             steps.step("accepting without a descriptor left");

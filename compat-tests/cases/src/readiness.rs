@@ -10,9 +10,7 @@ use futures_lite::{AsyncWriteExt, future};
 use crate::case::Case;
 use crate::gate::{Bell, poll_with};
 use crate::scene::Scene;
-use crate::wires::{
-    drain, fill, fill_now, quiet, send_byte, take_byte, tcp_pair, udp_socket,
-};
+use crate::wires::{drain, fill, fill_now, quiet, send_byte, take_byte, tcp_pair, udp_socket};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -184,7 +182,10 @@ fn a_full_buffer_is_writable_once_drained(scene: &Scene) {
         drain(&there, written).await;
         steps.step("waiting for room");
         room.await.unwrap();
-        assert!(fill_now(here.get_ref()) > 0, "told of room that is not there");
+        assert!(
+            fill_now(here.get_ref()) > 0,
+            "told of room that is not there"
+        );
     });
 }
 
@@ -276,7 +277,10 @@ fn io_that_never_waits_still_yields(scene: &Scene) {
             poll_with(busy.as_mut(), &bell.waker()).is_pending(),
             "{SENDS} operations in one poll: nobody else ran meanwhile"
         );
-        assert!(bell.rings() > 0, "it gave way, but would never have gone on");
+        assert!(
+            bell.rings() > 0,
+            "it gave way, but would never have gone on"
+        );
         busy.await;
     });
 }

@@ -187,9 +187,15 @@ fn the_poll_functions_fail_after_the_end(scene: &Scene) {
         write.heard(1).await;
         for _ in 0..2 {
             let readable = there.poll_readable(read_cx);
-            assert!(matches!(readable, std::task::Poll::Ready(Err(_))), "{readable:?}");
+            assert!(
+                matches!(readable, std::task::Poll::Ready(Err(_))),
+                "{readable:?}"
+            );
             let writable = there.poll_writable(write_cx);
-            assert!(matches!(writable, std::task::Poll::Ready(Err(_))), "{writable:?}");
+            assert!(
+                matches!(writable, std::task::Poll::Ready(Err(_))),
+                "{writable:?}"
+            );
         }
     });
 }

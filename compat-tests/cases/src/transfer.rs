@@ -50,7 +50,11 @@ fn megabytes_both_ways_at_once(scene: &Scene) {
                     let n = (&*reading).read(&mut buffer).await.unwrap();
                     assert_ne!(n, 0, "an end after {position} bytes");
                     for (offset, byte) in buffer[..n].iter().enumerate() {
-                        assert_eq!(*byte, pattern(position + offset), "byte {position}+{offset}");
+                        assert_eq!(
+                            *byte,
+                            pattern(position + offset),
+                            "byte {position}+{offset}"
+                        );
                     }
                     position += n;
                 }

@@ -120,7 +120,11 @@ fn the_displaced_waker_is_woken(scene: &Scene) {
                 .poll_readable(&mut Context::from_waker(&second_waker))
                 .is_pending()
         );
-        assert_eq!(first.rings(), 1, "the task that lost its place was not told");
+        assert_eq!(
+            first.rings(),
+            1,
+            "the task that lost its place was not told"
+        );
         assert_eq!(second.rings(), 0);
         send_byte(here.get_ref());
         steps.step("waiting for the task that took the place");
@@ -179,7 +183,11 @@ fn slots_and_futures_wake_together(scene: &Scene) {
         assert!(poll_with(wait.as_mut(), &future.waker()).is_pending());
         assert!(poll_with(owned_wait.as_mut(), &owned.waker()).is_pending());
         send_byte(here.get_ref());
-        for (bell, who) in [(slot, "poll_readable"), (future, "readable"), (owned, "readable_owned")] {
+        for (bell, who) in [
+            (slot, "poll_readable"),
+            (future, "readable"),
+            (owned, "readable_owned"),
+        ] {
             steps.step(&format!("waiting for {who}"));
             bell.heard(1).await;
         }

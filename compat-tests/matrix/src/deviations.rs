@@ -16,5 +16,60 @@ pub struct Deviation {
     pub checked: &'static str,
 }
 
+const ONE_PARKER: &str = "one parker per thread: a run is polled once more for a wake that came after an earlier run. \
+                          A future must bear a poll that nobody asked for, so this costs time only";
+
+const ONE_WAKER: &str = "one waker per thread, for runs inside each other too: each is polled for the other's wakes. \
+                         A future must bear a poll that nobody asked for, so this costs time only";
+
 /// All of them.
-pub const DEVIATIONS: &[Deviation] = &[];
+pub const DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        subject: "futures-local-pool",
+        case: "a_stale_wake_does_not_reach_the_next_run",
+        reason: ONE_PARKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "futures-thread-pool",
+        case: "a_stale_wake_does_not_reach_the_next_run",
+        reason: ONE_PARKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "pollster",
+        case: "a_stale_wake_does_not_reach_the_next_run",
+        reason: ONE_PARKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "tokio-multi-thread",
+        case: "a_stale_wake_does_not_reach_the_next_run",
+        reason: ONE_PARKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "smol",
+        case: "a_stale_wake_does_not_reach_the_next_run",
+        reason: ONE_PARKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "pollster",
+        case: "nested_runs_have_wakers_of_their_own",
+        reason: ONE_WAKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "pollster",
+        case: "an_inner_wake_does_not_poll_the_outer",
+        reason: ONE_WAKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "pollster",
+        case: "an_outer_wake_does_not_poll_the_inner",
+        reason: ONE_WAKER,
+        checked: "2026-11-24",
+    },
+];

@@ -120,11 +120,7 @@ fn print_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// What there is to choose from.
-pub(crate) fn list(
-    cases: &[Case],
-    entrants: &[Entrant],
-    out: &mut impl Write,
-) -> io::Result<()> {
+pub(crate) fn list(cases: &[Case], entrants: &[Entrant], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "subjects:")?;
     for entrant in entrants {
         writeln!(out, "  {:<22} {}", entrant.name(), entrant.about)?;
