@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -451,6 +452,7 @@ fn a_descriptor_closed_behind_our_back_strands_nobody(scene: &Scene) {
 fn the_successor_of_a_closed_descriptor_works(scene: &Scene) {
     let steps = scene.clone();
     scene.run(async move {
+        let mut successors = 0;
         for round in 0..20 {
             let (old_peer, old) = raw_tcp_pair();
             let duplicate = old.try_clone().unwrap();
@@ -460,13 +462,12 @@ fn the_successor_of_a_closed_descriptor_works(scene: &Scene) {
             assert!(poll_with(pin!(old.readable()), &bell.waker()).is_pending());
             close(number);
             drop(old);
-            // The lowest free number is taken again.
-            let (here, there) = raw_tcp_pair();
-            let (here, there) = if here.as_raw_fd() == number {
-                (there, here)
-            } else {
-                (here, there)
-            };
+            // The lowest free number is taken again, unless another thread was quicker.
+            let (mut here, mut there) = raw_tcp_pair();
+            if here.as_raw_fd() == number {
+                std::mem::swap(&mut here, &mut there);
+            }
+            successors += usize::from(there.as_raw_fd() == number);
             let there = Async::new(there).unwrap();
             let mut wait = pin!(there.readable());
             assert!(poll_with(wait.as_mut(), &bell.waker()).is_pending());
@@ -479,6 +480,7 @@ fn the_successor_of_a_closed_descriptor_works(scene: &Scene) {
             take_byte(there.get_ref());
             drop(duplicate);
         }
+        assert!(successors > 0, "no number was ever taken again");
     });
 }
 
@@ -488,7 +490,7 @@ fn a_thousand_descriptors_closed_first_leave_nothing(scene: &Scene) {
         let bell = Bell::new();
         let before = open_descriptors();
         for _ in 0..1_000 {
-            let (_peer, socket) = raw_tcp_pair();
+            let (_peer, socket) = UnixStream::pair().unwrap();
             let source = Async::new(Bare(socket.into_raw_fd())).unwrap();
             assert!(poll_with(pin!(source.readable()), &bell.waker()).is_pending());
             close(source.get_ref().0);

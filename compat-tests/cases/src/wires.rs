@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_lite::future;
@@ -20,9 +21,16 @@ const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// Both ends of a connection, not wrapped yet, blocking.
 pub(crate) fn raw_tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    // One listener for all: a closed connection keeps its ports for a minute, and there are only so many.
+    static LISTENER: OnceLock<Mutex<TcpListener>> = OnceLock::new();
+    let listener = LISTENER
+        .get_or_init(|| Mutex::new(TcpListener::bind(ANY_PORT).unwrap()))
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (there, _) = listener.accept().unwrap();
+    let (there, peer) = listener.accept().unwrap();
+    assert_eq!(peer, here.local_addr().unwrap(), "a stranger connected");
+    drop(listener);
     here.set_nodelay(true).unwrap();
     there.set_nodelay(true).unwrap();
     (here, there)

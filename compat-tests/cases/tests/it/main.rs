@@ -1,0 +1,4 @@
+//! The suite itself: does it catch a broken runtime, say what happened, and go on?
+
+mod toys;
+mod verdicts;
