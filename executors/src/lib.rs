@@ -1,8 +1,8 @@
-//! Interchangeable executors that drive [untether](untether) while they wait.
+//! Interchangeable executors that drive [untether] while they wait.
 //!
 //! | job                                                                  | executor     | tasks may be | threads     |
 //! |----------------------------------------------------------------------|--------------|--------------|-------------|
-//! | wait for one future: `main`, a test, a plain thread                  | [`block_on`] | one, `!Send` | this one    |
+//! | wait for one future: `main`, a test, a plain thread                  | [`block_on()`] | one, `!Send` | this one    |
 //! | many tasks that share data without locks; lowest cost per event      | [`Local`]    | `!Send`      | this one    |
 //! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
 //! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |

@@ -121,7 +121,7 @@ impl Pool {
 
     /// Runs a future, which may borrow anything, on the calling thread, while the workers run the tasks.
     ///
-    /// This is [`block_on`](crate::block_on): what the future itself waits for lives in a reactor of the calling thread,
+    /// This is [`block_on`](crate::block_on()): what the future itself waits for lives in a reactor of the calling thread,
     /// and the pool's reactor is left to the workers, so that no event of a task takes a detour through this thread.
     ///
     /// Inside a task of this pool it works as well, and the tasks queued on that worker are given to others; but a pool

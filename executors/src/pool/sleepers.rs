@@ -27,7 +27,7 @@
 //! is idle, and is called. If (3) sees a searcher instead and calls nobody, that one has not done its (a) yet, or not its
 //! `found`, which is followed by a fence and a look as well; so its own look comes after the push. Two loads and a fence,
 //! so it needs SeqCst: no single word decides here, since queue and word are two.
-//! Checked by `loom_tests::an_injected_task_is_not_forgotten`.
+//! Checked by `loom_tests::an_injected_task_is_not_forgotten*`.
 //!
 //! **A task in a worker's own ring or slot is not forgotten.** The worker runs it when the current task returns, so only
 //! a task that does not return is a concern, while others are idle. If some worker is idle and another awake, somebody
@@ -261,8 +261,11 @@ mod loom_tests {
     struct Model {
         sleepers: Sleepers,
         injector: AtomicUsize,
+        begun: AtomicUsize,
         run: AtomicUsize,
         parkers: Vec<Notify>,
+        /// The first task to begin does not return before the second has run: so it takes another worker.
+        second: Option<Notify>,
     }
 
     impl Model {
@@ -286,22 +289,26 @@ mod loom_tests {
                     searching = self.sleepers.search();
                 }
                 if self.pop() {
-                    if searching {
-                        searching = false;
+                    if std::mem::take(&mut searching) {
                         if self.sleepers.found() && self.injector.load(Relaxed) > 0 {
                             if let Some(Call { worker, .. }) = self.sleepers.call() {
                                 self.parkers[worker].notify();
                             }
                         }
                     }
-                    if self.run.fetch_add(1, Relaxed) + 1 == tasks {
+                    if let Some(second) = &self.second {
+                        match self.begun.fetch_add(1, Relaxed) {
+                            0 => second.wait(),
+                            _ => second.notify(),
+                        }
+                    }
+                    if self.run.fetch_add(1, AcqRel) + 1 == tasks {
                         self.parkers.iter().for_each(Notify::notify);
                         return;
                     }
                     continue;
                 }
                 let _ = self.sleepers.lie_down(worker, searching);
-                searching = false;
                 if self.injector.load(Relaxed) > 0 {
                     searching = self.sleepers.get_up(worker) == Up::Called;
                     continue;
@@ -320,15 +327,17 @@ mod loom_tests {
         }
     }
 
-    fn check(workers: usize, tasks: usize) {
+    fn check(workers: usize, tasks: usize, preemptions: usize) {
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
+        builder.preemption_bound = Some(preemptions);
         builder.check(move || {
             let model = Arc::new(Model {
                 sleepers: Sleepers::new(workers),
                 injector: AtomicUsize::new(0),
+                begun: AtomicUsize::new(0),
                 run: AtomicUsize::new(0),
                 parkers: (0..workers).map(|_| Notify::new()).collect(),
+                second: (workers > 1).then(Notify::new),
             });
             let threads: Vec<_> = (0..workers)
                 .map(|worker| {
@@ -345,11 +354,11 @@ mod loom_tests {
 
     #[test]
     fn an_injected_task_is_not_forgotten() {
-        check(1, 2);
+        check(1, 2, 4);
     }
 
     #[test]
-    fn an_injected_task_is_not_forgotten_while_another_worker_searches() {
-        check(2, 2);
+    fn an_injected_task_is_not_forgotten_by_a_worker_that_found_another() {
+        check(2, 2, 2);
     }
 }
