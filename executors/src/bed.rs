@@ -90,7 +90,7 @@ impl Caller {
 }
 
 impl Plain {
-    fn sleep(&self) {
+    pub(crate) fn sleep(&self) {
         let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
         let called = self.changed.wait_while(called, |called| !*called);
         *called.unwrap_or_else(PoisonError::into_inner) = false;

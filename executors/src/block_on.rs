@@ -171,10 +171,6 @@ impl Kept {
             Err(post)
         }
     }
-
-    fn into_post(mut self) -> Option<Post> {
-        self.post.take()
-    }
 }
 
 impl Drop for Kept {
@@ -201,18 +197,24 @@ fn spare(post: Post) {
 #[derive(Debug)]
 struct Lease {
     post: Option<Post>,
+    /// Where the post came from, and goes to, if this thread keeps one.
+    kept: Option<Kept>,
 }
 
 impl Lease {
     /// Works also while the thread's locals are being destroyed; then nothing is kept.
     fn take() -> Lease {
-        let kept = KEPT.try_with(Cell::take).ok().flatten();
-        let post = kept.and_then(Kept::into_post).unwrap_or_else(|| {
+        let mut kept = KEPT.try_with(Cell::take).ok().flatten();
+        let post = kept.as_mut().and_then(|kept| kept.post.take());
+        let post = post.unwrap_or_else(|| {
             let spare = lock(&SPARE).pop();
             let reactor = spare.or_else(|| Reactor::new().ok());
             Post::new(reactor.as_ref())
         });
-        Lease { post: Some(post) }
+        Lease {
+            post: Some(post),
+            kept,
+        }
     }
 
     fn post(&self) -> &Post {
@@ -230,10 +232,18 @@ impl Drop for Lease {
         };
         // May call wakers, and these may call `block_on`: so before the post is anywhere to be found.
         reactor.evict();
-        match Kept::new(post.renewed()) {
+        let post = post.renewed();
+        let kept = match self.kept.take() {
+            Some(mut kept) => {
+                kept.post = Some(post);
+                Ok(kept)
+            }
+            None => Kept::new(post),
+        };
+        match kept {
+            // A call inside an evicted waker may have left a post there already. What is not stored, or replaced, is
+            // dropped, and so goes to the spare ones.
             Ok(kept) => {
-                // A call inside an evicted waker may have left a post there already; then ours goes to the spare ones.
-                // Whatever is not stored goes there too, by being dropped.
                 let _ = KEPT.try_with(|place| drop(place.replace(Some(kept))));
             }
             Err(post) => spare(post),

@@ -4,9 +4,9 @@
 //! an event runs on the thread that had the event (`pool/worker`). Where tasks wait is in `pool/queues`; who is woken
 //! for them, and the proof that none is forgotten, in `pool/sleepers`.
 //!
-//! The end: `drop` closes the pool and wakes all workers, each leaves after the task that it is running, and the last
-//! one drops every future that is still alive and shuts the reactor down (`Shared::leave`). So futures are dropped by
-//! workers only, and `drop`, which joins them, returns after that.
+//! The end: `drop` closes the pool and wakes all workers, and each leaves after the task that it is running. Meanwhile
+//! `drop` drops the futures of all other tasks, again and again, so that a worker whose task blocks on another one is
+//! not blocked for ever. The last worker drops what is left and shuts the reactor down (`Shared::leave`); it is joined.
 
 use std::fmt;
 use std::future::Future;
@@ -40,8 +40,8 @@ use self::sleepers::{Call, Sleepers, WORKERS_MAX};
 /// together on one thread, and spread when there is more than 0.1 ms of work waiting; a task that computes without
 /// pausing delays others, and I/O, by 1 to 2 ms at most, as long as another worker is idle.
 ///
-/// Dropping the pool waits for the polls that are running, drops the futures of all tasks, and joins the threads. When
-/// it is dropped on one of its own threads, that thread ends, and drops what is left, after the task that it is running.
+/// Dropping the pool drops the futures of all tasks, on this thread or its own, waits for the polls that are running, and
+/// joins the threads. When it is dropped on one of its own threads, that one ends after the task that it is running.
 ///
 /// # Examples
 ///
@@ -159,8 +159,15 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.close();
-        let this_worker = worker::index_in(&self.shared);
+        let shared = &self.shared;
+        shared.close();
+        let this_worker = worker::index_in(shared);
+        // Until all others have left. Relaxed: what they did is acquired by joining them.
+        while shared.present.load(Ordering::Relaxed) > usize::from(this_worker.is_some()) {
+            shared.live.wake_all();
+            shared.queues.drain();
+            shared.end.sleep();
+        }
         for (index, thread) in self.threads.drain(..).enumerate() {
             // A worker cannot wait for itself: let it go.
             if this_worker != Some(index) {
@@ -267,7 +274,8 @@ impl PoolBuilder {
             // One part for each worker, and one for everybody else.
             live: Live::new(threads + 1),
             closed: AtomicBool::new(false),
-            present: AtomicUsize::new(threads),
+            present: AtomicUsize::new(0),
+            end: Plain::default(),
             workers: parkers.iter().map(Bedroom::new).collect(),
         });
 
@@ -282,8 +290,14 @@ impl PoolBuilder {
             }
             let shared = pool.shared.clone();
             // On an error, dropping the pool ends the threads that there are already. They have no tasks yet.
-            let thread = builder.spawn(move || worker::main(shared, index, parker))?;
-            pool.threads.push(thread);
+            pool.shared.present.fetch_add(1, Ordering::Relaxed);
+            match builder.spawn(move || worker::main(shared, index, parker)) {
+                Ok(thread) => pool.threads.push(thread),
+                Err(error) => {
+                    pool.shared.present.fetch_sub(1, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
         }
         Ok(pool)
     }
@@ -298,6 +312,8 @@ struct Shared {
     closed: AtomicBool,
     /// How many workers have not left.
     present: AtomicUsize,
+    /// Where `drop` waits for workers to leave and for tasks to be queued after the close.
+    end: Plain,
     workers: Box<[Bedroom]>,
 }
 
@@ -362,6 +378,7 @@ impl Shared {
             self.live.end(|| self.queues.drain());
             self.reactor.shutdown();
         }
+        self.end.call();
     }
 }
 
@@ -372,8 +389,9 @@ impl Home for Shared {
 
     fn schedule(&self, runnable: Runnable, while_running: bool) {
         if self.is_closed() {
-            // For the last worker to drop.
+            // To be dropped, but not here: who knows what locks are held by who calls a waker.
             self.queues.inject(runnable);
+            self.end.call();
         } else if let Err(runnable) = worker::schedule(self, runnable, while_running) {
             self.queues.inject(runnable);
             self.call();

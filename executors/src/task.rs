@@ -5,9 +5,9 @@
 //! - Every future that was ever spawned is on the list of the living ([`Live`]) until it has been dropped. An executor
 //!   ends by closing the list, waking everybody on it, which queues them, and dropping what is queued, until the list is
 //!   empty ([`Live::end`]). A task that another thread is just about to queue is on the list, so it is waited for.
-//! - So a future is dropped exactly once, and by a thread of its executor: async-task drops it only while running or
-//!   dropping a `Runnable`; runnables are run and dropped only by their executor, which ends only when no future is
-//!   left; and a task without a future is never scheduled again. The last waker, dropped anywhere, frees memory only:
+//! - So a future is dropped exactly once, and by a thread of its executor or the one that ends it: async-task drops it
+//!   only while running or dropping a `Runnable`; runnables are run and dropped only there, and the executor ends only
+//!   when no future is left; and a task without a future is never scheduled again. The last waker, dropped anywhere, frees memory only:
 //!   the list itself holds a waker as long as the future lives, so that waker never was the last reference to it.
 //!   The exception is a task spawned on an executor that has ended: its future is dropped where it was spawned.
 //!
@@ -200,11 +200,9 @@ impl Live {
     pub(crate) fn end(&self, mut drain: impl FnMut()) {
         self.close();
         loop {
-            let wakers = self.wakers();
-            let empty = wakers.is_empty();
-            wakers.into_iter().for_each(Waker::wake);
+            let none = self.wake_all() == 0;
             drain();
-            if empty {
+            if none {
                 return;
             }
             // What is still alive is in the hands of another thread, between marking it scheduled and queueing it.
@@ -212,13 +210,8 @@ impl Live {
         }
     }
 
-    pub(crate) fn close(&self) {
-        for shard in &self.shards {
-            lock(&shard.0).closed = true;
-        }
-    }
-
-    fn wakers(&self) -> Vec<Waker> {
+    /// Queues every task that does not run just now. Returns how many there are.
+    pub(crate) fn wake_all(&self) -> usize {
         let mut wakers = Vec::new();
         for shard in &self.shards {
             for entry in &lock(&shard.0).entries {
@@ -227,7 +220,15 @@ impl Live {
                 }
             }
         }
-        wakers
+        let count = wakers.len();
+        wakers.into_iter().for_each(Waker::wake);
+        count
+    }
+
+    pub(crate) fn close(&self) {
+        for shard in &self.shards {
+            lock(&shard.0).closed = true;
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::{pending as forever, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -331,6 +330,7 @@ fn many_threads_in_a_row_reuse_the_reactors() {
     assert!(descriptors().unwrap() < before + 200);
 }
 
+#[cfg(unix)]
 #[test]
 fn it_works_without_a_reactor_of_its_own_when_descriptors_are_used_up() {
     // In a process of its own, since it takes all descriptors away.
@@ -356,7 +356,7 @@ fn it_works_without_a_reactor_of_its_own_when_descriptors_are_used_up() {
     let name = "block_on::it_works_without_a_reactor_of_its_own_when_descriptors_are_used_up";
     let this = std::env::current_exe().unwrap();
     let script = r#"ulimit -n 64; exec "$0" --exact "$1" --nocapture"#;
-    let outcome = Command::new("sh")
+    let outcome = std::process::Command::new("sh")
         .args(["-c", script])
         .arg(this)
         .arg(name)

@@ -2,6 +2,7 @@
 #![cfg(not(loom))]
 
 mod block_on;
+mod io;
 mod local;
 mod panics;
 mod pool;

@@ -272,3 +272,26 @@ fn a_remote_that_spawns_races_with_the_end_of_its_local() {
         assert_eq!(drops.count(), 100);
     }
 }
+
+#[test]
+fn dropping_a_pool_frees_a_worker_that_blocks_on_a_task() {
+    for threads in [1, 2] {
+        let pool = Pool::new(threads).unwrap();
+        let handle = pool.handle();
+        let (blocking, blocked) = mpsc::channel();
+        let (sender, outcome) = mpsc::channel();
+        let task = pool.spawn(async move {
+            let mut never = Box::pin(handle.spawn(std::future::pending::<()>()).fallible());
+            let output = block_on(std::future::poll_fn(|cx| {
+                let poll = never.as_mut().poll(cx);
+                let _ = blocking.send(());
+                poll
+            }));
+            sender.send(output).unwrap();
+        });
+        task.detach();
+        blocked.recv_timeout(PATIENCE).unwrap();
+        drop(pool);
+        assert_eq!(outcome.try_recv(), Ok(None));
+    }
+}
