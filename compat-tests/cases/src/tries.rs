@@ -5,7 +5,9 @@ use std::pin::pin;
 
 use untether::{Async, Interest};
 
-use crate::case::{Case, Need};
+use crate::case::Case;
+#[cfg(target_os = "linux")]
+use crate::case::Need;
 use crate::gate::{Bell, poll_with};
 use crate::scene::Scene;
 use crate::wires::{drain, quiet, send_byte, tcp_pair};

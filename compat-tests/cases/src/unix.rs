@@ -5,14 +5,13 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, StreamExt, future};
 use tempfile::TempDir;
 use untether::Async;
 
 use crate::case::{Case, Need};
-use crate::gate::{Bell, Gate, announce, poll_with};
+use crate::gate::{Gate, announce};
 use crate::scene::Scene;
 use crate::wires::quiet;
 
@@ -368,6 +367,8 @@ fn abstract_addresses_work(scene: &Scene) {
     use std::os::unix::net::SocketAddr;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use crate::gate::{Bell, poll_with};
+
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let steps = scene.clone();
     scene.run(async move {
@@ -375,7 +376,6 @@ fn abstract_addresses_work(scene: &Scene) {
         let name = format!("untether-conformance-{}-{number}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let listener = Async::new(UnixListener::bind_addr(&address).unwrap()).unwrap();
-        let listener = Arc::new(listener);
         steps.step("connecting to an abstract address");
         let connect = Async::<UnixStream>::connect(format!("\0{name}"));
         let (mut client, (mut server, _)) =
