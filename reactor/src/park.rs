@@ -210,6 +210,18 @@ mod seam {
             &self.inner.reactor
         }
 
+        /// Sleeps beside whoever drives, until the seat may be free or the time is over: the part of parking that is
+        /// not driving.
+        pub(crate) fn stand_by(&self, until: Until) {
+            let deadline = match until {
+                Until::Now => return,
+                Until::Forever => None,
+                Until::At(deadline) => Some(deadline),
+            };
+            let watch = &self.inner.reactor.shared().watch;
+            watch.join(&self.inner).wait(deadline);
+        }
+
         fn park_until(&self, deadline: Option<u64>) -> bool {
             let inner = &self.inner;
             let shared = inner.reactor.shared();

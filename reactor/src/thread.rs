@@ -25,6 +25,7 @@ use crate::sync::{AtomicU32, Mutex, Ordering, fence, lock};
 use {
     crate::gate::{CatchUp, Gate},
     crate::os::Until,
+    crate::park::Parker,
     crate::reactor::{Policy, Reactor, Shared},
     std::{fmt, thread::Thread, time::Duration},
 };
@@ -121,14 +122,15 @@ fn drive(reactor: &Reactor) {
     let driver = &shared.driver;
     *lock(&driver.thread) = Some(std::thread::current());
     let mut catch_up = CatchUp::new();
+    let beside = Parker::new(reactor);
     while !reactor.is_ended() {
         if reactor.is_inhabited() {
-            turn(reactor, &mut catch_up, Until::Forever);
+            turn(&beside, &mut catch_up, Until::Forever);
             continue;
         }
         let enough = shared.now_ns() + LINGER.as_nanos() as u64;
         while !reactor.is_inhabited() && shared.now_ns() < enough {
-            turn(reactor, &mut catch_up, Until::At(enough));
+            turn(&beside, &mut catch_up, Until::At(enough));
         }
         if !reactor.is_inhabited() && driver.presence.retire(|| reactor.is_inhabited()) {
             return;
@@ -139,7 +141,8 @@ fn drive(reactor: &Reactor) {
 
 /// One turn; then the tasks it has woken may catch up.
 #[cfg(not(loom))]
-fn turn(reactor: &Reactor, catch_up: &mut CatchUp, until: Until) {
+fn turn(beside: &Parker, catch_up: &mut CatchUp, until: Until) {
+    let reactor = beside.reactor();
     let shared = reactor.shared();
     let gate = &shared.driver.gate;
     let harvest = reactor.harvest(until);
@@ -148,9 +151,12 @@ fn turn(reactor: &Reactor, catch_up: &mut CatchUp, until: Until) {
     if closes {
         gate.close(u32::try_from(tasks).unwrap_or(u32::MAX));
     }
-    if harvest.wake().is_err() {
+    match harvest.wake() {
+        // A guest drives: somebody who parks there, or calls `turn`.
+        Ok(turn) if !turn.seated => beside.stand_by(until),
+        Ok(_) => {}
         // There is nobody to report to; whoever waits gets an error of its own when it tries.
-        std::thread::sleep(RETRY);
+        Err(_) => std::thread::sleep(RETRY),
     }
     if closes {
         catch_up.wait(gate, tasks, shared.deadlines.next(), &reactor.clock());
