@@ -46,8 +46,9 @@ impl Portable {
             return Event::all(key).with_priority();
         }
         let mut event = Event::none(key);
-        // Errors come with either direction.
-        event.readable = wants & (bits::READ | bits::ERROR) != 0;
+        // Unix tells of errors whatever it is asked for; readable data would be no answer. Windows has to be asked.
+        let errors = if cfg!(windows) { bits::ERROR } else { 0 };
+        event.readable = wants & (bits::READ | errors) != 0;
         event.writable = wants & bits::WRITE != 0;
         event.set_priority(wants & bits::PRIORITY != 0);
         event
@@ -130,7 +131,8 @@ fn news(event: &Event) -> u64 {
     if event.is_priority() {
         news |= bits::PRIORITY;
     }
-    if event.is_err() == Some(true) {
+    // An event of nothing is poll(2)'s word for a descriptor that is not open.
+    if event.is_err() == Some(true) || news == 0 {
         news |= bits::ERROR | bits::READ_READY | bits::WRITE_READY;
     }
     news
