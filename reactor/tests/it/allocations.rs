@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use untether::{Async, Reactor, Timer, timeout};
 
-use crate::support::{Lent, block_on, in_child, look, poll_once};
+use crate::support::{Lent, block_on, in_child, is_poll, look, poll_once};
 
 struct Counting;
 
@@ -240,7 +240,9 @@ fn an_idle_connection_is_small() {
             size_of::<Async<UnixStream>>(),
             each(listed)
         );
-        assert!(each(slot) <= 160.0, "{} bytes", each(slot));
+        // polling keeps a map beside its list for poll(2).
+        let most = if is_poll() { 256.0 } else { 160.0 };
+        assert!(each(slot) <= most, "{} bytes", each(slot));
         assert!(each(listed) <= 400.0, "{} bytes", each(listed));
         assert!(size_of::<Async<UnixStream>>() <= 32);
     });

@@ -284,6 +284,31 @@ fn the_end_of_a_fifo_does_not_stick() {
     });
 }
 
+/// A source that is registered, and for which nobody waits, costs the driver nothing, whatever happens to it.
+#[test]
+fn what_nobody_waits_for_keeps_no_driver_awake() {
+    if is_poll() {
+        println!(
+            "skipped: poll(2) tells of a hang-up as long as it lasts, whatever it is asked for"
+        );
+        return;
+    }
+    let (reactor, source, mut peer) = source();
+    let mut events = 0;
+    let mut looks = || {
+        for _ in 0..100 {
+            events += look(&reactor);
+        }
+        assert!(events < 10, "{events} events");
+    };
+    looks();
+    peer.write_all(b"x").unwrap();
+    looks();
+    drop(peer);
+    looks();
+    drop(source);
+}
+
 /// Waiters come and go on four threads while events come in: none is forgotten, none is woken for another.
 #[test]
 fn waiters_on_four_threads_all_see_every_byte_that_is_theirs() {
