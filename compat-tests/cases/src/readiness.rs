@@ -1,11 +1,14 @@
 //! A source is ready when the system says so: not earlier, not later, and not from memory.
 
 use std::future::poll_fn;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::pin::pin;
 use std::task::Context;
+use std::thread;
+use std::time::Duration;
 
 use futures_lite::{AsyncWriteExt, future};
+use untether::Reactor;
 
 use crate::case::Case;
 use crate::gate::{Bell, poll_with};
@@ -53,6 +56,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::of(
             read_with_tries_again_only_when_ready,
             "An operation is tried over and over while there is nothing for it.",
+        ),
+        Case::of(
+            an_event_during_the_attempt_is_not_forgotten,
+            "Data that arrives while a task finds that there is none is never seen.",
         ),
         Case::of(
             a_silent_source_wakes_nobody,
@@ -244,6 +251,44 @@ fn read_with_tries_again_only_when_ready(scene: &Scene) {
         // At first, perhaps once more when the wait began, and when the byte was there.
         assert!(calls <= 3, "{calls} calls for one byte");
     });
+}
+
+fn an_event_during_the_attempt_is_not_forgotten(scene: &Scene) {
+    let steps = scene.clone();
+    scene.run(async move {
+        let (here, there) = tcp_pair();
+        let bell = Bell::new();
+        let mut calls = 0;
+        let mut read = pin!(there.read_with(|mut stream| {
+            calls += 1;
+            let mut byte = [0];
+            if calls == 1 {
+                return stream.read(&mut byte);
+            }
+            // Another byte comes after we have seen that there is none, and before we say so.
+            let result = stream.read(&mut byte);
+            if result.is_ok() && byte == *b"1" {
+                let nothing = stream.read(&mut byte);
+                here.get_ref().write_all(b"2")?;
+                let_the_reactor_notice();
+                return nothing;
+            }
+            assert_eq!(&byte, b"2");
+            result
+        }));
+        assert!(poll_with(read.as_mut(), &bell.waker()).is_pending());
+        here.get_ref().write_all(b"1").unwrap();
+        steps.step("waiting for a byte that came during the attempt");
+        assert_eq!(read.await.unwrap(), 1);
+    });
+}
+
+/// Whoever drives the reactor of this thread, and be it this thread, hears of what has happened by now.
+fn let_the_reactor_notice() {
+    for _ in 0..5 {
+        Reactor::current().turn(Some(Duration::ZERO)).unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn a_silent_source_wakes_nobody(scene: &Scene) {
