@@ -16,11 +16,11 @@ pub struct Deviation {
     pub checked: &'static str,
 }
 
-const ONE_PARKER: &str = "one parker per thread: a run is polled once more for a wake that came after an earlier run. \
-                          A future must bear a poll that nobody asked for, so this costs time only";
+const ONE_PARKER: &str =
+    "one parker per thread: a late wake of an earlier run costs a poll, which a future must bear";
 
-const ONE_WAKER: &str = "one waker per thread, for runs inside each other too: each is polled for the other's wakes. \
-                         A future must bear a poll that nobody asked for, so this costs time only";
+const ONE_WAKER: &str =
+    "one waker per thread: a wake of a nested run costs the other a poll, which a future must bear";
 
 /// All of them.
 pub const DEVIATIONS: &[Deviation] = &[

@@ -2,6 +2,7 @@
 //!
 //! The table stays within 100 columns: subjects are headed by a few letters, which a legend explains.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{Cell, ContentArrangement, Row, Table, presets};
@@ -30,10 +31,11 @@ pub(crate) fn print(
     }
     writeln!(
         out,
-        "  ok  kept   -  makes no sense there   FAIL, HUNG  broken   dev  known deviation   NEW  known, but kept"
+        "  ok  kept   -  makes no sense there   FAIL, HUNG  broken   dev  known, as below   NEW  kept after all"
     )?;
+    print_deviations(findings, out)?;
     for finding in findings {
-        print_finding(finding, out)?;
+        print_failure(finding, out)?;
     }
     let totals = Totals::of(findings);
     writeln!(out)?;
@@ -81,42 +83,59 @@ fn table(cases: &[Case], entrants: &[Entrant], findings: &[Finding]) -> String {
     table.trim_fmt()
 }
 
-fn print_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
+/// One paragraph per reason: several subjects may share one.
+fn print_deviations(findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+    let mut known: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
+    for finding in findings {
+        if let (Standing::Deviates, Some(deviation)) = (finding.standing(), finding.deviation) {
+            let who = format!("{} on {}", finding.case.name, finding.subject);
+            known
+                .entry((deviation.reason, deviation.checked))
+                .or_default()
+                .insert(who);
+        }
+    }
+    for ((reason, checked), who) in known {
+        writeln!(out, "\n-- known, checked {checked}: {reason}")?;
+        for who in who {
+            writeln!(out, "   {who}")?;
+        }
+    }
+    Ok(())
+}
+
+/// All that is known about a finding that nobody expected.
+fn print_failure(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
+    if !finding.standing().is_unexpected() {
+        return Ok(());
+    }
     let Finding {
         case,
         subject,
         verdict,
         ..
     } = finding;
-    let heading = match finding.standing() {
-        Standing::Passed | Standing::Skipped => return Ok(()),
-        Standing::Failed | Standing::Hung => verdict.word(),
-        Standing::Deviates => "deviates, as known",
-        Standing::Recovered => "passed, though known to deviate",
-    };
     writeln!(
         out,
-        "\n== {}::{} on {subject}: {heading} (run {}, after {:.1?})",
-        case.group, case.name, finding.repetition, finding.elapsed
+        "\n== {}::{} on {subject}: {} (run {}, after {:.1?})",
+        case.group,
+        case.name,
+        verdict.word(),
+        finding.repetition,
+        finding.elapsed
     )?;
     if let Some(known) = finding.deviation {
-        writeln!(
+        return writeln!(
             out,
-            "   known: {} (checked {})",
+            "   is said to deviate: {} (checked {})\n   it does not: take it out of deviations.rs",
             known.reason, known.checked
-        )?;
+        );
     }
-    match finding.standing() {
-        Standing::Recovered => writeln!(out, "   take it out of deviations.rs"),
-        Standing::Deviates => Ok(()),
-        _ => {
-            writeln!(out, "   for a user: {}", case.promise)?;
-            for line in verdict.detail().lines() {
-                writeln!(out, "   {line}")?;
-            }
-            Ok(())
-        }
+    writeln!(out, "   for a user: {}", case.promise)?;
+    for line in verdict.detail().lines() {
+        writeln!(out, "   {line}")?;
     }
+    Ok(())
 }
 
 /// What there is to choose from.
