@@ -56,7 +56,8 @@ fn closing_wakes_whoever_waited_in_the_slot() {
 #[test]
 fn a_source_has_left_the_poller_when_it_is_closed() {
     let reactor = Reactor::new().unwrap();
-    let closes: [(&str, fn(Async<UnixStream>)); 3] = [
+    type Close = fn(Async<UnixStream>);
+    let closes: [(&str, Close); 3] = [
         ("dropped", drop),
         ("unwrapped", |source| drop(source.into_inner().unwrap())),
         ("unwrapped to block", |source| {

@@ -172,7 +172,7 @@ fn the_end_of_the_peer_is_a_fact_of_its_own() {
         assert_eq!(all, b"the last");
         assert!(source.peer_closed());
         // The other direction is open.
-        (&mut &*source.get_ref()).write_all(b"answer").unwrap();
+        source.get_ref().write_all(b"answer").unwrap();
         let mut answer = [0; 6];
         peer.read_exact(&mut answer).unwrap();
     });

@@ -214,7 +214,8 @@ fn a_pinned_source_stays_wherever_it_is_waited_for() {
 #[test]
 fn a_waiter_elsewhere_survives_the_end_of_the_owner() {
     ends(|| {
-        let ways: [(&str, fn(Reactor)); 3] = [
+        type End = fn(Reactor);
+        let ways: [(&str, End); 3] = [
             ("evict", |reactor| reactor.evict()),
             ("shutdown", |reactor| reactor.shutdown()),
             ("drop", drop),

@@ -319,7 +319,7 @@ fn waiters_on_four_threads_all_see_every_byte_that_is_theirs() {
             .map(|_| {
                 let reactor = reactor.clone();
                 std::thread::spawn(move || {
-                    let (mut one, mut other) = Async::<UnixStream>::pair().unwrap();
+                    let (one, mut other) = Async::<UnixStream>::pair().unwrap();
                     block_on_in(&reactor, async {
                         for round in 0..500u32 {
                             let echo = futures_lite::future::try_zip(
@@ -330,7 +330,7 @@ fn waiters_on_four_threads_all_see_every_byte_that_is_theirs() {
                                 },
                                 async {
                                     futures_lite::future::yield_now().await;
-                                    (&mut one).get_ref().write_all(&round.to_le_bytes())
+                                    one.get_ref().write_all(&round.to_le_bytes())
                                 },
                             );
                             assert_eq!(echo.await.unwrap().0, round.to_le_bytes());
