@@ -90,17 +90,16 @@ impl ParkWord {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 pub(crate) use seam::Watch;
 #[cfg(not(loom))]
 pub use seam::{Parker, Unparker};
 
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 mod seam {
     use std::cell::Cell;
     use std::fmt;
     use std::marker::PhantomData;
-    use std::sync::Condvar;
     use std::task::{Wake, Waker};
     use std::time::{Duration, Instant};
 
@@ -108,7 +107,7 @@ mod seam {
     use crate::clock;
     use crate::os::Until;
     use crate::reactor::Reactor;
-    use crate::sync::{Arc, Mutex, lock};
+    use crate::sync::{Arc, Condvar, Mutex, lock};
 
     /// How often the watcher looks whether the seat is empty, while others come and go.
     const LOOK: Duration = Duration::from_millis(1);

@@ -242,6 +242,14 @@ impl Reactor {
         lock(&self.shared.tenants).ended
     }
 
+    /// An event came in: its source, if it is still the one that `key` names, hears of it.
+    pub(crate) fn deliver(&self, key: usize, news: u64, wakers: &mut Vec<Waker>) {
+        let (index, generation) = pages::unpack(key);
+        if let Some(source) = pages::get(index) {
+            source.deliver(self, index, generation, news, wakers);
+        }
+    }
+
     /// News for the driver: if it sleeps, it wakes up and looks.
     pub(crate) fn nudge(&self) {
         // Nobody sits down before there is a poller.

@@ -143,6 +143,14 @@ impl Place<'_> {
             Place::Listed(_, wants) => *wants,
         }
     }
+
+    /// The same place, for one more call.
+    pub(crate) fn again(&mut self) -> Place<'_> {
+        match self {
+            Place::Slot(direction) => Place::Slot(*direction),
+            Place::Listed(entry, wants) => Place::Listed(entry, *wants),
+        }
+    }
 }
 
 /// A registered handle. It never moves in memory and its memory is never anything else (`pages`).

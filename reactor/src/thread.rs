@@ -16,24 +16,12 @@
 //!
 //! Not here: a turn (`turn`), and who drives a private reactor (`park`).
 
-use std::fmt;
 use std::io;
-use std::time::Duration;
 
-use crate::os::Until;
-use crate::reactor::{Policy, Reactor};
 use crate::sync::{AtomicU32, Mutex, Ordering, fence, lock};
 
-/// How long the thread stays after the last source and timer have gone: starting one costs some 50 us.
-const LINGER: Duration = Duration::from_secs(1);
-/// How long it waits before it tries again, if the OS refuses the turn.
-const RETRY: Duration = Duration::from_millis(10);
-
-/// Whether a thread drives, and may it.
-pub(crate) struct Driver {
-    policy: Policy,
-    presence: Presence,
-}
+#[cfg(not(loom))]
+pub(crate) use driver::Driver;
 
 /// The word.
 pub(crate) struct Presence {
@@ -43,60 +31,6 @@ pub(crate) struct Presence {
 
 const ABSENT: u32 = 0;
 const PRESENT: u32 = 1;
-
-impl Driver {
-    pub(crate) fn new(policy: Policy) -> Driver {
-        Driver {
-            policy,
-            presence: Presence::new(),
-        }
-    }
-
-    pub(crate) fn is_automatic(&self) -> bool {
-        self.policy == Policy::Auto
-    }
-
-    /// Somebody has registered a wait with `reactor`, which this belongs to: if nobody owns it, a thread has to drive.
-    ///
-    /// # Errors
-    /// Those of starting a thread.
-    pub(crate) fn summon(&self, reactor: &Reactor) -> io::Result<()> {
-        if !self.is_automatic() {
-            return Ok(());
-        }
-        self.presence.summon(|| {
-            let reactor = reactor.clone();
-            std::thread::Builder::new()
-                .name(reactor.shared().name().to_owned())
-                .spawn(move || drive(&reactor))
-                .map(drop)
-        })
-    }
-}
-
-fn drive(reactor: &Reactor) {
-    let shared = reactor.shared();
-    while !reactor.is_ended() {
-        if reactor.is_inhabited() {
-            if reactor.make_turn(Until::Forever).is_err() {
-                // There is nobody to report to; whoever waits gets an error of its own when it tries.
-                std::thread::sleep(RETRY);
-            }
-            continue;
-        }
-        let enough = shared.now_ns() + LINGER.as_nanos() as u64;
-        while !reactor.is_inhabited() && shared.now_ns() < enough {
-            if reactor.make_turn(Until::At(enough)).is_err() {
-                std::thread::sleep(RETRY);
-            }
-        }
-        let driver = &shared.driver;
-        if !reactor.is_inhabited() && driver.presence.retire(|| reactor.is_inhabited()) {
-            return;
-        }
-    }
-    shared.driver.presence.retire(|| false);
-}
 
 impl Presence {
     pub(crate) fn new() -> Presence {
@@ -135,13 +69,90 @@ impl Presence {
     }
 }
 
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let present = self.presence.word.load(Ordering::Relaxed) == PRESENT;
-        f.write_str(match (self.policy, present) {
-            (Policy::Never, _) => "its owner",
-            (Policy::Auto, true) => "a thread of its own",
-            (Policy::Auto, false) => "a thread of its own, once somebody waits",
-        })
+#[cfg(not(loom))]
+mod driver {
+    use std::fmt;
+    use std::io;
+    use std::time::Duration;
+
+    use super::{PRESENT, Presence};
+    use crate::os::Until;
+    use crate::reactor::{Policy, Reactor};
+    use crate::sync::Ordering;
+
+    /// How long the thread stays after the last source and timer have gone: starting one costs some 50 us.
+    const LINGER: Duration = Duration::from_secs(1);
+    /// How long it waits before it tries again, if the OS refuses the turn.
+    const RETRY: Duration = Duration::from_millis(10);
+
+    /// Whether a thread drives, and may it.
+    pub(crate) struct Driver {
+        policy: Policy,
+        presence: Presence,
+    }
+
+    impl Driver {
+        pub(crate) fn new(policy: Policy) -> Driver {
+            Driver {
+                policy,
+                presence: Presence::new(),
+            }
+        }
+
+        pub(crate) fn is_automatic(&self) -> bool {
+            self.policy == Policy::Auto
+        }
+
+        /// Somebody has registered a wait with `reactor`, which this belongs to: if nobody owns it, a thread has to drive.
+        ///
+        /// # Errors
+        /// Those of starting a thread.
+        pub(crate) fn summon(&self, reactor: &Reactor) -> io::Result<()> {
+            if !self.is_automatic() {
+                return Ok(());
+            }
+            self.presence.summon(|| {
+                let reactor = reactor.clone();
+                std::thread::Builder::new()
+                    .name(reactor.shared().name().to_owned())
+                    .spawn(move || drive(&reactor))
+                    .map(drop)
+            })
+        }
+    }
+
+    fn drive(reactor: &Reactor) {
+        let shared = reactor.shared();
+        while !reactor.is_ended() {
+            if reactor.is_inhabited() {
+                if reactor.make_turn(Until::Forever).is_err() {
+                    // There is nobody to report to; whoever waits gets an error of its own when it tries.
+                    std::thread::sleep(RETRY);
+                }
+                continue;
+            }
+            let enough = shared.now_ns() + LINGER.as_nanos() as u64;
+            while !reactor.is_inhabited() && shared.now_ns() < enough {
+                if reactor.make_turn(Until::At(enough)).is_err() {
+                    std::thread::sleep(RETRY);
+                }
+            }
+            let driver = &shared.driver;
+            if !reactor.is_inhabited() && driver.presence.retire(|| reactor.is_inhabited()) {
+                return;
+            }
+        }
+        shared.driver.presence.retire(|| false);
+    }
+
+    impl fmt::Debug for Driver {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let present = self.presence.word.load(Ordering::Relaxed) == PRESENT;
+            f.write_str(match (self.policy, present) {
+                (Policy::Never, _) => "its owner",
+                (Policy::Auto, true) => "a thread of its own",
+                (Policy::Auto, false) => "a thread of its own, once somebody waits",
+            })
+        }
     }
 }

@@ -204,7 +204,7 @@ impl Timer {
             if Arc::ptr_eq(&pending.deadlines, &here.shared().deadlines) {
                 match pending.deadlines.rewake(pending.ticket, cx.waker()) {
                     Rewake::Kept => return,
-                    Rewake::Replaced(_) => return,
+                    Rewake::Replaced(old) => return drop(old),
                     Rewake::Gone => self.pending = None,
                 }
             } else {

@@ -28,7 +28,7 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 mod pass {
     use std::cell::Cell;
     use std::io;
@@ -36,7 +36,6 @@ mod pass {
 
     use super::wake;
     use crate::os::Until;
-    use crate::pages;
     use crate::reactor::Reactor;
 
     /// What a turn did.
@@ -78,10 +77,7 @@ mod pass {
             };
             let waited = poller.wait(until, &mut |key, news| {
                 turn.events += 1;
-                let (index, generation) = pages::unpack(key);
-                if let Some(source) = pages::get(index) {
-                    source.deliver(self, index, generation, news, &mut wakers);
-                }
+                self.deliver(key, news, &mut wakers);
             });
             turn.timers += shared.take_due(&mut wakers);
             shared.turned();
