@@ -276,6 +276,7 @@ impl Source {
     ) -> io::Result<Waited> {
         let waker = waker.clone();
         let wants = place.wants();
+        let mut visited = None;
         let mut waiters = lock(&self.waiters);
         let displaced = waiters.put(&mut place, waker);
         let word = self.word.fetch_or(WAITING, AcqRel);
@@ -285,7 +286,7 @@ impl Source {
         } else if word & wants != 0 {
             (Ok(Waited::Ready), waiters.take_back(&mut place))
         } else {
-            match self.settle(&mut waiters, here, index, wants) {
+            match self.settle(&mut waiters, here, index, wants, &mut visited) {
                 Ok(()) => (Ok(Waited::Pending), None),
                 Err(error) => (Err(error), waiters.take_back(&mut place)),
             }
@@ -295,6 +296,7 @@ impl Source {
         }
         drop(waiters);
 
+        drop(visited);
         drop(unwanted);
         match displaced {
             Some(Displaced::Other(waker)) => crate::turn::wake(waker),
@@ -332,9 +334,10 @@ impl Source {
     /// Those of the OS, if it did not know the handle any more. The source has ended all the same.
     pub(crate) fn retire<H: House>(&self, index: u32, here: &H) -> io::Result<()> {
         let mut wakers = Vec::new();
+        let mut visited = None;
         let mut waiters = lock(&self.waiters);
         let left = match waiters.lodging.house() {
-            Some(id) => match lodge(here, id) {
+            Some(id) => match lodge(here, id, &mut visited) {
                 Found::Here => here.dismiss(waiters.raw, index),
                 Found::Neighbour(house) => house.dismiss(waiters.raw, index),
                 Found::Ended => Ok(()),
@@ -347,6 +350,7 @@ impl Source {
         waiters.list = None;
         self.settle_waiting(&waiters);
         drop(waiters);
+        drop(visited);
         wakers.into_iter().for_each(crate::turn::wake);
         left
     }
@@ -389,15 +393,16 @@ impl Source {
         here: &H,
         index: u32,
         wants: u64,
+        visited: &mut Option<H>,
     ) -> io::Result<()> {
         let Some(id) = waiters.lodging.house() else {
             self.admit(waiters, here, index, wants)?;
             return here.summon();
         };
         let stays = waiters.lodging.is_pinned() || waiters.len() > 1;
-        match lodge(here, id) {
+        match lodge(here, id, visited) {
             Found::Here => self.keep(waiters, here, index),
-            Found::Neighbour(house) if stays => self.keep(waiters, &house, index),
+            Found::Neighbour(house) if stays => self.keep(waiters, house, index),
             // It is ending, will come to this source, find our waker, and wake us.
             Found::Ended if stays => Ok(()),
             found => {
@@ -431,7 +436,9 @@ impl Source {
         index: u32,
         wants: u64,
     ) -> io::Result<()> {
-        let generation = Generation::of(self.word.load(Relaxed));
+        // Before the first event from there, for which a short read may prove nothing. (A house that nobody has waited
+        // in yet does not know.)
+        let generation = Generation::of(self.word.fetch_and(!TOLD_APART, AcqRel));
         house.admit(waiters.raw, index, generation, wants)?;
         waiters.lodging = Lodging::at(house.id());
         if !house.is_edge() {
@@ -439,8 +446,6 @@ impl Source {
         }
         if house.reports_half_close() {
             self.word.fetch_or(TOLD_APART, AcqRel);
-        } else {
-            self.word.fetch_and(!TOLD_APART, AcqRel);
         }
         Ok(())
     }
@@ -514,17 +519,20 @@ pub(crate) struct Inspected {
 }
 
 /// Where the house of an id is, seen from `here`.
-enum Found<H> {
+enum Found<'a, H> {
     Here,
-    Neighbour(H),
+    Neighbour(&'a H),
     Ended,
 }
 
-fn lodge<H: House>(here: &H, id: HouseId) -> Found<H> {
+/// The handle of a neighbour goes to `visited`, for the caller to drop where no lock is held: by then it may be the
+/// last one, whose drop ends the house, which locks sources and calls wakers.
+fn lodge<'a, H: House>(here: &H, id: HouseId, visited: &'a mut Option<H>) -> Found<'a, H> {
     if here.id() == id {
         return Found::Here;
     }
-    here.neighbour(id).map_or(Found::Ended, Found::Neighbour)
+    *visited = here.neighbour(id);
+    visited.as_ref().map_or(Found::Ended, Found::Neighbour)
 }
 
 pub(crate) fn ended() -> io::Error {

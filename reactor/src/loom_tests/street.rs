@@ -11,7 +11,7 @@ use std::task::Waker;
 use crate::house::{House, HouseId};
 use crate::os::RawSource;
 use crate::source::{Generation, Source, bits};
-use crate::sync::{Arc, Condvar, Mutex, lock};
+use crate::sync::{Arc, AtomicU32, Condvar, Mutex, Ordering, lock};
 use crate::thread::Presence;
 use crate::turn::wake;
 
@@ -24,7 +24,6 @@ pub(super) struct Street {
 }
 
 /// A handle of a reactor.
-#[derive(Clone)]
 pub(super) struct Home {
     shared: Arc<Shared>,
 }
@@ -35,6 +34,8 @@ struct Shared {
     street: Arc<Street>,
     tenants: Mutex<Tenants>,
     presence: Presence,
+    /// So that loom, which does not see std's reference counts, tries coming and going of handles in every order.
+    handles: AtomicU32,
 }
 
 #[derive(Default)]
@@ -67,9 +68,10 @@ impl Street {
                 street: street.clone(),
                 tenants: Mutex::default(),
                 presence: Presence::new(),
+                handles: AtomicU32::new(0),
             });
             lock(&street.houses)[number] = Arc::downgrade(&shared);
-            Home { shared }
+            Home::of(shared)
         });
         (street, a, b)
     }
@@ -94,6 +96,11 @@ impl Street {
 }
 
 impl Home {
+    fn of(shared: Arc<Shared>) -> Home {
+        shared.handles.fetch_add(1, Ordering::Relaxed);
+        Home { shared }
+    }
+
     /// A driver: makes turns until `stop`.
     pub(super) fn drive(&self) {
         while let Some(events) = self.shared.harvest() {
@@ -134,6 +141,18 @@ impl Home {
     /// `Reactor::shutdown`.
     pub(super) fn shut_down(&self) {
         self.shared.turn_out(true);
+    }
+}
+
+impl Clone for Home {
+    fn clone(&self) -> Home {
+        Home::of(self.shared.clone())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.shared.handles.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -231,7 +250,7 @@ impl House for Home {
 
     fn neighbour(&self, id: HouseId) -> Option<Home> {
         let shared = lock(&self.shared.street.houses)[id.index()].upgrade();
-        shared.map(|shared| Home { shared })
+        shared.map(Home::of)
     }
 
     fn summon(&self) -> io::Result<()> {
