@@ -25,8 +25,13 @@ const PREEMPTIONS: usize = 3;
 
 /// Runs `model` in every order.
 fn check(model: impl Fn() + Sync + Send + 'static) {
+    check_with(PREEMPTIONS, model);
+}
+
+/// The same, with another bound: for models of many threads.
+fn check_with(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    builder.preemption_bound.get_or_insert(preemptions);
     builder.check(model);
 }
 
@@ -77,6 +82,10 @@ impl Task {
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         *lock(&self.woken) = true;
         self.changed.notify_one();
     }

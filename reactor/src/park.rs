@@ -9,15 +9,18 @@
 //!
 //! | from → to                     | call      | by        | ordering, and why                                        |
 //! |-------------------------------|-----------|-----------|----------------------------------------------------------|
-//! | RUNNING → SEATED, ASLEEP      | `begin`   | the thread| AcqRel; fails if NOTIFIED                                 |
-//! | SEATED, ASLEEP, CALLED → RUNNING | `end`  | the thread| Acquire; NOTIFIED stays                                   |
+//! | RUNNING → SEATED              | `begin`   | the thread, once it sits | AcqRel; fails if NOTIFIED                  |
+//! | RUNNING → ASLEEP              | `begin`   | the thread| AcqRel; fails if NOTIFIED                                 |
+//! | SEATED → RUNNING              | `end`     | the thread, while it sits | AcqRel; NOTIFIED stays                    |
+//! | ASLEEP, CALLED → RUNNING      | `end`     | the thread| AcqRel; NOTIFIED stays                                    |
 //! | any → NOTIFIED                | `notify`  | anyone    | AcqRel: publishes the task; **the old value says whom to wake**: SEATED the poller, ASLEEP and CALLED the thread |
 //! | ASLEEP → CALLED               | `call`    | who leaves the chair | AcqRel: look for the seat, there is no news for you |
 //! | NOTIFIED → RUNNING            | `consume` | the thread| Acquire: sees the task                                    |
 //!
 //! No unpark is lost: `begin` and `notify` are read-modify-writes of one word. Notify first: `begin` fails. Begin
 //! first: `notify` sees where the thread is about to block, and both places keep what they are told: the poller's
-//! notification is sticky, and the condition variable's mutex is taken between the word and the wait.
+//! notification is sticky, and the condition variable's mutex is taken between the word and the wait. The poller keeps
+//! it for whoever waits there next, so SEATED is said in the chair only, where nobody else can take it away.
 //!
 //! Not here: who sits (`chair`), what a turn does (`turn`).
 //! Checked by `loom_tests::park`.
@@ -92,7 +95,7 @@ impl ParkWord {
 
 #[cfg(any(not(loom), test))]
 pub(crate) use seam::Watch;
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 pub use seam::{Parker, Unparker};
 
 #[cfg(any(not(loom), test))]
@@ -220,14 +223,8 @@ mod seam {
                 if deadline.is_some_and(|deadline| deadline <= shared.now_ns()) {
                     return false;
                 }
-                if !inner.word.begin(SEATED) {
-                    continue;
-                }
-                let turn = inner
-                    .reactor
-                    .make_turn(deadline.map_or(Until::Forever, Until::At));
-                inner.word.end();
-                match turn {
+                let until = deadline.map_or(Until::Forever, Until::At);
+                match inner.reactor.make_turn(until, Some(&inner.word)) {
                     Ok(turn) if turn.seated => {}
                     Ok(_) if shared.driver.is_automatic() => inner.sleep(deadline),
                     Ok(_) => post

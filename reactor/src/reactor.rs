@@ -180,7 +180,7 @@ impl Reactor {
                 Until::At(at)
             }
         };
-        self.make_turn(until)
+        self.make_turn(until, None)
     }
 
     /// When the next timer of this reactor is due; `None` if there is none. A host loop waits no longer than that.

@@ -6,7 +6,7 @@
 //! | from → to         | call     | by                   | ordering, and why                                         |
 //! |-------------------|----------|----------------------|-----------------------------------------------------------|
 //! | ABSENT → PRESENT  | `summon` | any waiter, under `starting` | Release, after the thread was started             |
-//! | PRESENT → ABSENT  | `retire` | the thread           | then a SeqCst fence, then it looks for waiters once more  |
+//! | PRESENT → ABSENT  | `retire` | the thread, under `starting`: after PRESENT | then a SeqCst fence, then it looks for waiters once more |
 //! | ABSENT → PRESENT  | `retire` | the thread, having found one | under `starting`; if another thread has started, it goes |
 //!
 //! No waiter is left without a driver. A waiter registers, passes a SeqCst fence, and reads the word; the thread
@@ -55,7 +55,11 @@ impl Presence {
 
     /// True: the thread has to go. False: somebody waits, and it has to stay.
     pub(crate) fn retire(&self, somebody_waits: impl Fn() -> bool) -> bool {
-        self.word.store(ABSENT, Ordering::Release);
+        {
+            // Whoever started this thread may not have got round to PRESENT, which must not come after our ABSENT.
+            let _starting = lock(&self.starting);
+            self.word.store(ABSENT, Ordering::Release);
+        }
         fence(Ordering::SeqCst);
         if !somebody_waits() {
             return true;
@@ -125,7 +129,7 @@ mod driver {
         let shared = reactor.shared();
         while !reactor.is_ended() {
             if reactor.is_inhabited() {
-                if reactor.make_turn(Until::Forever).is_err() {
+                if reactor.make_turn(Until::Forever, None).is_err() {
                     // There is nobody to report to; whoever waits gets an error of its own when it tries.
                     std::thread::sleep(RETRY);
                 }
@@ -133,7 +137,7 @@ mod driver {
             }
             let enough = shared.now_ns() + LINGER.as_nanos() as u64;
             while !reactor.is_inhabited() && shared.now_ns() < enough {
-                if reactor.make_turn(Until::At(enough)).is_err() {
+                if reactor.make_turn(Until::At(enough), None).is_err() {
                     std::thread::sleep(RETRY);
                 }
             }

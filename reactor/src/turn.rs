@@ -36,6 +36,7 @@ mod pass {
 
     use super::wake;
     use crate::os::Until;
+    use crate::park::{ParkWord, SEATED};
     use crate::reactor::Reactor;
 
     /// What a turn did.
@@ -56,7 +57,11 @@ mod pass {
     }
 
     impl Reactor {
-        pub(crate) fn make_turn(&self, until: Until) -> io::Result<Turn> {
+        /// Makes a turn, if nobody else is making one; for `parker`, if it has one of its own.
+        ///
+        /// The parker's thread counts as SEATED only once it sits: else an unpark could end the wait of another thread
+        /// that sat there before. And only until the wait is over: whoever is woken may unpark it, or park it again.
+        pub(crate) fn make_turn(&self, until: Until, parker: Option<&ParkWord>) -> io::Result<Turn> {
             let shared = self.shared();
             let poller = shared.poller()?;
             let Some(seat) = shared.chair.sit() else {
@@ -69,8 +74,9 @@ mod pass {
                 ..Turn::default()
             };
 
+            let notified = parker.is_some_and(|parker| !parker.begin(SEATED));
             turn.timers += shared.take_due(&mut wakers);
-            let until = if wakers.is_empty() {
+            let until = if wakers.is_empty() && !notified {
                 shared.at_most_next(until)
             } else {
                 Until::Now
@@ -79,6 +85,9 @@ mod pass {
                 turn.events += 1;
                 self.deliver(key, news, &mut wakers);
             });
+            if let Some(parker) = parker {
+                parker.end();
+            }
             turn.timers += shared.take_due(&mut wakers);
             shared.turned();
             if seat.leave() {

@@ -83,8 +83,14 @@ impl Reactor {
         self.shared.poller.wake();
     }
 
-    pub(crate) fn deliver(&self, _: usize, _: u64, _: &mut Vec<Waker>) {
-        unreachable!("nothing is registered");
+    /// The OS has an event for the task of `waker`.
+    pub(crate) fn happens(&self, waker: Waker) {
+        lock(&self.shared.poller.kernel).events.push(waker);
+        self.shared.poller.changed.notify_all();
+    }
+
+    pub(crate) fn deliver(&self, _: usize, _: u64, wakers: &mut Vec<Waker>) {
+        wakers.append(&mut lock(&self.shared.poller.kernel).events);
     }
 
     /// As the real one does.
@@ -157,6 +163,7 @@ pub(crate) struct Poller {
 
 struct Kernel {
     woken: bool,
+    events: Vec<Waker>,
     /// What the timer is set to, in nanoseconds.
     timer: u64,
     /// The timer has expired, and no wait has reported it.
@@ -168,6 +175,7 @@ impl Poller {
         Poller {
             kernel: Mutex::new(Kernel {
                 woken: false,
+                events: Vec::new(),
                 timer: NEVER,
                 rings: false,
             }),
@@ -177,17 +185,21 @@ impl Poller {
         }
     }
 
-    pub(crate) fn wait(&self, until: Until, _: &mut dyn FnMut(usize, u64)) -> io::Result<()> {
+    pub(crate) fn wait(&self, until: Until, event: &mut dyn FnMut(usize, u64)) -> io::Result<()> {
         if let Until::At(deadline) = until {
             self.alarm(deadline);
         }
         let mut kernel = lock(&self.kernel);
-        while !kernel.woken && !kernel.rings && until != Until::Now {
+        while !kernel.has_news() && until != Until::Now {
             kernel = self.changed.wait(kernel).expect("nobody panics");
         }
         kernel.woken = false;
         let rings = std::mem::take(&mut kernel.rings);
+        let events = !kernel.events.is_empty();
         drop(kernel);
+        if events {
+            event(0, 0);
+        }
         if rings {
             self.alarm.rang();
         }
@@ -223,6 +235,10 @@ impl Poller {
 }
 
 impl Kernel {
+    fn has_news(&self) -> bool {
+        self.woken || self.rings || !self.events.is_empty()
+    }
+
     fn expire(&mut self) {
         self.timer = NEVER;
         self.rings = true;
