@@ -51,7 +51,7 @@
 //! wake-up depends on is written down beside its code as a table of transitions, and checked under loom.
 
 // The models leave much of the crate out, so what is left of it has fewer users.
-#![cfg_attr(loom, allow(dead_code, unreachable_pub))]
+#![cfg_attr(loom, allow(dead_code, unreachable_pub, unused_imports))]
 
 // In reading order: from what users see to what it rests on.
 #[cfg(not(loom))]

@@ -55,7 +55,10 @@ impl Task {
     fn block(&self) {
         let mut woken = lock(&self.woken);
         while !*woken {
-            woken = self.changed.wait(woken).expect("no model panics and goes on");
+            woken = self
+                .changed
+                .wait(woken)
+                .expect("no model panics and goes on");
         }
         *woken = false;
     }
@@ -97,7 +100,7 @@ fn attempt<H: House>(
     source: &Source,
     index: u32,
     mut place: Place<'_>,
-    task: &Arc<Task>,
+    waker: &Waker,
     here: &H,
     take: impl Fn() -> Option<u32>,
 ) -> io::Result<Option<u32>> {
@@ -107,7 +110,7 @@ fn attempt<H: House>(
             return Err(ended());
         }
         if seen.has(bits::READ) == 0 {
-            match source.wait(index, place.again(), &task.waker(), here)? {
+            match source.wait(index, place.again(), waker, here)? {
                 Waited::Pending => return Ok(None),
                 Waited::Ready => continue,
             }
@@ -128,11 +131,11 @@ fn ready<H: House>(
     source: &Source,
     index: u32,
     mut place: Place<'_>,
-    task: &Arc<Task>,
+    waker: &Waker,
     here: &H,
 ) -> io::Result<Option<()>> {
     while source.observe().has(place.wants()) == 0 {
-        if source.wait(index, place.again(), &task.waker(), here)? == Waited::Pending {
+        if source.wait(index, place.again(), waker, here)? == Waited::Pending {
             return Ok(None);
         }
     }

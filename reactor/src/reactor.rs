@@ -268,7 +268,11 @@ impl Reactor {
     /// A timer of this reactor has become the first of its shard: a driver that sleeps longer than that must hear.
     pub(crate) fn announce(&self, deadline: u64) {
         let shared = &self.shared;
-        if shared.clock.is_manual() || !shared.chair.occupied() {
+        if shared.clock.is_manual() {
+            // It may have reached the deadline since the task looked, and the driver have found nothing then.
+            return self.nudge();
+        }
+        if !shared.chair.occupied() {
             return;
         }
         if let Some(poller) = shared.poller.get() {

@@ -61,7 +61,11 @@ mod pass {
         ///
         /// The parker's thread counts as SEATED only once it sits: else an unpark could end the wait of another thread
         /// that sat there before. And only until the wait is over: whoever is woken may unpark it, or park it again.
-        pub(crate) fn make_turn(&self, until: Until, parker: Option<&ParkWord>) -> io::Result<Turn> {
+        pub(crate) fn make_turn(
+            &self,
+            until: Until,
+            parker: Option<&ParkWord>,
+        ) -> io::Result<Turn> {
             let shared = self.shared();
             let poller = shared.poller()?;
             let Some(seat) = shared.chair.sit() else {

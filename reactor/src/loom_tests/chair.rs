@@ -58,6 +58,7 @@ fn one_at_a_time_sits_and_finds_what_the_last_one_left() {
         let mine = office.count();
         let others = other.join().expect("no panic");
         let _seat = office.chair.sit().expect("both have left");
+        // SAFETY: this thread sits.
         let total = office.buffer.with(|count| unsafe { *count });
         assert_eq!(total, mine + others);
         assert!(total > 0);

@@ -109,6 +109,31 @@ fn ends_while_somebody_waits(end: impl Fn(Home) + Copy + Send + Sync + 'static) 
 }
 
 #[test]
+fn executors_that_share_a_source_may_end_in_any_order() {
+    check(|| {
+        let (street, a, b) = Street::new();
+        let reader = thread::spawn({
+            let street = street.clone();
+            move || {
+                a.block_on(|waker| read_with(&street, waker, &a));
+                a.evict();
+            }
+        });
+        let writer = thread::spawn({
+            let street = street.clone();
+            move || {
+                b.block_on(|waker| can_write_with(&street, waker, &b).then_some(()));
+                b.evict();
+            }
+        });
+        street.happens(|socket| socket.bytes = 1);
+        street.happens(|socket| socket.has_room = true);
+        reader.join().expect("no panic");
+        writer.join().expect("no panic");
+    });
+}
+
+#[test]
 fn a_source_that_is_pinned_ends_with_its_reactor() {
     check(|| {
         let (street, a, b) = Street::new();
@@ -118,7 +143,7 @@ fn a_source_that_is_pinned_ends_with_its_reactor() {
         let task = Task::new();
         let place = Place::Slot(Direction::Read);
         let ended = task.finish(place, |place| {
-            attempt(source, 0, place, &task, &b, || street.take())
+            attempt(source, 0, place, &task.waker(), &b, || street.take())
         });
         assert!(ended.is_err(), "nothing was sent");
         owner.join().expect("no panic");
@@ -208,15 +233,23 @@ fn a_short_read_proves_nothing_once_the_source_lives_where_the_end_is_not_told_a
 
 /// One poll of a read from source 0, under `here`.
 fn read(street: &Street, task: &Arc<Task>, here: &Home) -> Option<u32> {
+    read_with(street, &task.waker(), here)
+}
+
+fn read_with(street: &Street, waker: &Waker, here: &Home) -> Option<u32> {
     let place = Place::Slot(Direction::Read);
     let source = &street.sources[0];
-    attempt(source, 0, place, task, here, || street.take()).expect("it is open")
+    attempt(source, 0, place, waker, here, || street.take()).expect("it is open")
 }
 
 /// One poll of a wait for room in source 0, under `here`.
 fn can_write(street: &Street, task: &Arc<Task>, here: &Home) -> bool {
+    can_write_with(street, &task.waker(), here)
+}
+
+fn can_write_with(street: &Street, waker: &Waker, here: &Home) -> bool {
     let place = Place::Slot(Direction::Write);
-    let ready = ready(&street.sources[0], 0, place, task, here);
+    let ready = ready(&street.sources[0], 0, place, waker, here);
     ready.expect("it is open").is_some()
 }
 

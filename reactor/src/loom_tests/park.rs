@@ -47,6 +47,22 @@ fn no_unpark_of_two_parkers_on_one_chair_is_lost() {
 }
 
 #[test]
+fn a_wake_up_from_one_s_own_turn_leaves_the_poller_alone() {
+    check(|| {
+        let reactor = Reactor::new();
+        let parker = Parker::new(&reactor);
+        let waker = Waker::from(parker.unparker());
+        let world = thread::spawn({
+            let reactor = reactor.clone();
+            move || reactor.happens(waker)
+        });
+        parker.park();
+        world.join().expect("no panic");
+        assert!(!reactor.shared().poller.is_woken());
+    });
+}
+
+#[test]
 fn a_sleeper_takes_the_seat_of_a_thread_that_computes() {
     check(|| {
         let reactor = Reactor::new();

@@ -280,14 +280,18 @@ fn registered(hut: Hut) -> (Arc<Source>, Arc<Pipe>) {
 fn read(source: &Source, pipe: &Pipe, task: &Arc<Task>) -> io::Result<u32> {
     let place = Place::Slot(Direction::Read);
     task.finish(place, |place| {
-        attempt(source, INDEX, place, task, &pipe.hut, || pipe.take())
+        attempt(source, INDEX, place, &task.waker(), &pipe.hut, || {
+            pipe.take()
+        })
     })
 }
 
 /// Waits until something that `place` wants is there.
 fn wait_for(source: &Source, hut: &Hut, place: Place<'_>) -> io::Result<()> {
     let task = Task::new();
-    task.finish(place, |place| ready(source, INDEX, place, &task, hut))
+    task.finish(place, |place| {
+        ready(source, INDEX, place, &task.waker(), hut)
+    })
 }
 
 /// What the kernel has received, and the reactor that hears of each arrival.
@@ -318,10 +322,12 @@ impl Pipe {
 
     /// The system call: up to two bytes; `Some(0)` at the end, `None` if there is nothing.
     fn take(&self) -> Option<u32> {
-        let before = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| {
-            let left = bytes & !ENDED;
-            (left > 0).then(|| bytes - left.min(2))
-        });
+        let before = self
+            .bytes
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| {
+                let left = bytes & !ENDED;
+                (left > 0).then(|| bytes - left.min(2))
+            });
         match before {
             Ok(bytes) => Some((bytes & !ENDED).min(2)),
             Err(bytes) => (bytes & ENDED != 0).then_some(0),

@@ -1,8 +1,8 @@
 //! The reactor that `park` and `turn` are compiled with here: a chair, deadlines and a poller, and no sources.
 //!
 //! Time flies: whoever looks at the clock finds that any deadline set before has passed, so a timed sleep ends at once.
-//! As loom may stop a thread anywhere for as long as it likes, that covers all timed sleeps. With [`Reactor::timely`]
-//! time stands still until the poller's alarm rings.
+//! As loom may stop a thread anywhere for as long as it likes, that covers all timed sleeps. With [`Reactor::frozen`]
+//! time stands still until a model lets it pass, and then passes only up to what the poller's timer is set to.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -48,8 +48,8 @@ impl Reactor {
         Reactor::with_step(1_000_000_000)
     }
 
-    /// Time stands still until the alarm rings.
-    pub(crate) fn timely() -> Reactor {
+    /// Time stands still.
+    pub(crate) fn frozen() -> Reactor {
         Reactor::with_step(0)
     }
 
@@ -168,6 +168,8 @@ struct Kernel {
     timer: u64,
     /// The timer has expired, and no wait has reported it.
     rings: bool,
+    /// Time passes while somebody waits.
+    thawed: bool,
 }
 
 impl Poller {
@@ -178,6 +180,7 @@ impl Poller {
                 events: Vec::new(),
                 timer: NEVER,
                 rings: false,
+                thawed: false,
             }),
             changed: Condvar::new(),
             alarm: Alarm::new(),
@@ -191,7 +194,12 @@ impl Poller {
         }
         let mut kernel = lock(&self.kernel);
         while !kernel.has_news() && until != Until::Now {
-            kernel = self.changed.wait(kernel).expect("nobody panics");
+            let due = kernel.timer <= self.clock.now.load(Ordering::Relaxed);
+            if kernel.timer != NEVER && (due || kernel.thawed) {
+                kernel.pass_time(&self.clock);
+            } else {
+                kernel = self.changed.wait(kernel).expect("nobody panics");
+            }
         }
         kernel.woken = false;
         let rings = std::mem::take(&mut kernel.rings);
@@ -211,8 +219,7 @@ impl Poller {
             let mut kernel = lock(&self.kernel);
             kernel.timer = deadline;
             kernel.rings = false;
-            if deadline <= self.clock.now.load(Ordering::Relaxed) {
-                kernel.expire();
+            if kernel.thawed || deadline <= self.clock.now.load(Ordering::Relaxed) {
                 self.changed.notify_all();
             }
         });
@@ -223,14 +230,21 @@ impl Poller {
         self.changed.notify_all();
     }
 
+    /// Whether the next wait ends at once because of `wake`.
+    pub(crate) fn is_woken(&self) -> bool {
+        lock(&self.kernel).woken
+    }
+
     /// The time comes that the timer is set to, if it is set.
     pub(crate) fn pass_time(&self) {
-        let mut kernel = lock(&self.kernel);
-        if kernel.timer != NEVER {
-            self.clock.now.fetch_max(kernel.timer, Ordering::Relaxed);
-            kernel.expire();
-            self.changed.notify_all();
-        }
+        lock(&self.kernel).pass_time(&self.clock);
+        self.changed.notify_all();
+    }
+
+    /// From now on, time passes whenever there is nothing to do but to wait for the timer.
+    pub(crate) fn thaw(&self) {
+        lock(&self.kernel).thawed = true;
+        self.changed.notify_all();
     }
 }
 
@@ -239,8 +253,11 @@ impl Kernel {
         self.woken || self.rings || !self.events.is_empty()
     }
 
-    fn expire(&mut self) {
-        self.timer = NEVER;
-        self.rings = true;
+    fn pass_time(&mut self, clock: &Clock) {
+        if self.timer != NEVER {
+            clock.now.fetch_max(self.timer, Ordering::Relaxed);
+            self.timer = NEVER;
+            self.rings = true;
+        }
     }
 }

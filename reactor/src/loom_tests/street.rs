@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Weak;
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 use crate::house::{House, HouseId};
 use crate::os::RawSource;
@@ -86,6 +86,11 @@ impl Street {
         self.changed.notify_all();
     }
 
+    fn stop(&self, number: usize) {
+        lock(&self.kernel).pollers[number].stopped = true;
+        self.changed.notify_all();
+    }
+
     /// The system call: reads up to two bytes from socket 0; 0 at the end, `None` if there is nothing.
     pub(super) fn take(&self) -> Option<u32> {
         let socket = &mut lock(&self.kernel).sockets[0];
@@ -101,10 +106,24 @@ impl Home {
         Home { shared }
     }
 
-    /// A driver: makes turns until `stop`.
+    /// A driver: makes turns until `stop`, and once more if there are events.
     pub(super) fn drive(&self) {
         while let Some(events) = self.shared.harvest() {
             self.deliver(events);
+        }
+    }
+
+    /// An executor's thread: polls, and drives until it is to poll again. A stop is its unpark.
+    pub(super) fn block_on<T>(&self, mut poll: impl FnMut(&Waker) -> Option<T>) -> T {
+        let waker = Waker::from(Arc::new(Stop(
+            self.shared.number,
+            self.shared.street.clone(),
+        )));
+        loop {
+            if let Some(output) = poll(&waker) {
+                return output;
+            }
+            self.drive();
         }
     }
 
@@ -128,9 +147,7 @@ impl Home {
 
     /// Ends `drive`.
     pub(super) fn stop(&self) {
-        let street = &self.shared.street;
-        lock(&street.kernel).pollers[self.shared.number].stopped = true;
-        street.changed.notify_all();
+        self.shared.street.stop(self.shared.number);
     }
 
     /// `Reactor::evict`.
@@ -141,6 +158,14 @@ impl Home {
     /// `Reactor::shutdown`.
     pub(super) fn shut_down(&self) {
         self.shared.turn_out(true);
+    }
+}
+
+struct Stop(usize, Arc<Street>);
+
+impl Wake for Stop {
+    fn wake(self: Arc<Self>) {
+        self.1.stop(self.0);
     }
 }
 
@@ -164,7 +189,7 @@ impl Shared {
             if !events.is_empty() {
                 return Some(events);
             }
-            if kernel.pollers[self.number].stopped {
+            if std::mem::take(&mut kernel.pollers[self.number].stopped) {
                 return None;
             }
             kernel = self.street.changed.wait(kernel).expect("nobody panics");

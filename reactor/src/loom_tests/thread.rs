@@ -47,7 +47,10 @@ fn one_driver_stays() {
             }
         };
         // One is there, and about to retire.
-        reactor.presence.summon(|| Ok(())).expect("no thread is needed");
+        reactor
+            .presence
+            .summon(|| Ok(()))
+            .expect("no thread is needed");
         let waiters = [(); 2].map(|()| thread::spawn(summon.clone()));
         let stays = !reactor.presence.retire(|| reactor.is_inhabited());
         for waiter in waiters {
