@@ -131,7 +131,7 @@ pub(crate) fn instant(ns: u64) -> Instant {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -18,6 +18,11 @@ use std::io;
     any(target_os = "linux", target_os = "android"),
     not(polling_test_poll_backend)
 ))]
+mod alarm;
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(polling_test_poll_backend)
+))]
 mod epoll;
 mod portable;
 

@@ -9,15 +9,18 @@
 //!
 //! | from → to                     | call      | by        | ordering, and why                                        |
 //! |-------------------------------|-----------|-----------|----------------------------------------------------------|
-//! | RUNNING → SEATED, ASLEEP      | `begin`   | the thread| AcqRel; fails if NOTIFIED                                 |
-//! | SEATED, ASLEEP, CALLED → RUNNING | `end`  | the thread| Acquire; NOTIFIED stays. Before it wakes others, so that waking itself writes nothing |
+//! | RUNNING → SEATED              | `begin`   | the thread, once it sits | AcqRel; fails if NOTIFIED                  |
+//! | RUNNING → ASLEEP              | `begin`   | the thread| AcqRel; fails if NOTIFIED                                 |
+//! | SEATED → RUNNING              | `end`     | the thread, while it sits | AcqRel; NOTIFIED stays. Before it wakes others, so that waking itself writes nothing |
+//! | ASLEEP, CALLED → RUNNING      | `end`     | the thread| AcqRel; NOTIFIED stays                                    |
 //! | any → NOTIFIED                | `notify`  | anyone    | AcqRel: publishes the task; **the old value says whom to wake**: SEATED the poller, ASLEEP and CALLED the thread |
 //! | ASLEEP → CALLED               | `call`    | who leaves the chair | AcqRel: look for the seat, there is no news for you |
 //! | NOTIFIED → RUNNING            | `consume` | the thread| Acquire: sees the task                                    |
 //!
 //! No unpark is lost: `begin` and `notify` are read-modify-writes of one word. Notify first: `begin` fails. Begin
 //! first: `notify` sees where the thread is about to block, and both places keep what they are told: the poller's
-//! notification is sticky, and the condition variable's mutex is taken between the word and the wait.
+//! notification is sticky, and the condition variable's mutex is taken between the word and the wait. The poller keeps
+//! it for whoever waits there next, so SEATED is said in the chair only, where nobody else can take it away.
 //!
 //! Not here: who sits (`chair`), what a turn does (`turn`).
 //! Checked by `loom_tests::park`.
@@ -90,17 +93,16 @@ impl ParkWord {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 pub(crate) use seam::Watch;
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 pub use seam::{Parker, Unparker};
 
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 mod seam {
     use std::cell::Cell;
     use std::fmt;
     use std::marker::PhantomData;
-    use std::sync::Condvar;
     use std::task::{Wake, Waker};
     use std::time::{Duration, Instant};
 
@@ -108,7 +110,7 @@ mod seam {
     use crate::clock;
     use crate::os::Until;
     use crate::reactor::Reactor;
-    use crate::sync::{Arc, Mutex, lock};
+    use crate::sync::{Arc, Condvar, Mutex, lock};
 
     /// How often the watcher looks whether the seat is empty, while others come and go.
     const LOOK: Duration = Duration::from_millis(1);
@@ -233,15 +235,8 @@ mod seam {
                 if deadline.is_some_and(|deadline| deadline <= shared.now_ns()) {
                     return false;
                 }
-                if !inner.word.begin(SEATED) {
-                    continue;
-                }
                 let until = deadline.map_or(Until::Forever, Until::At);
-                let harvest = inner.reactor.harvest(until);
-                // Before the wakes, so that one that concerns this parker need not call it out of a wait.
-                inner.word.end();
-                let turn = harvest.wake();
-                match turn {
+                match inner.reactor.harvest(until, Some(&inner.word)).wake() {
                     Ok(turn) if turn.seated => {}
                     Ok(_) if shared.driver.is_automatic() => inner.sleep(deadline),
                     Ok(_) => post

@@ -143,6 +143,14 @@ impl Place<'_> {
             Place::Listed(_, wants) => *wants,
         }
     }
+
+    /// The same place, for one more call.
+    pub(crate) fn again(&mut self) -> Place<'_> {
+        match self {
+            Place::Slot(direction) => Place::Slot(*direction),
+            Place::Listed(entry, wants) => Place::Listed(entry, *wants),
+        }
+    }
 }
 
 /// A registered handle. It never moves in memory and its memory is never anything else (`pages`).
@@ -288,6 +296,7 @@ impl Source {
         }
         drop(waiters);
 
+        drop(elsewhere);
         drop(unwanted);
         match displaced {
             Some(Displaced::Other(waker)) => crate::turn::wake(waker),
@@ -340,6 +349,7 @@ impl Source {
         waiters.list = None;
         self.settle_waiting(&waiters);
         drop(waiters);
+        drop(elsewhere);
         wakers.into_iter().for_each(crate::turn::wake);
         left
     }
@@ -424,7 +434,9 @@ impl Source {
         index: u32,
         wants: u64,
     ) -> io::Result<()> {
-        let generation = Generation::of(self.word.load(Relaxed));
+        // Before the first event from there, for which a short read may prove nothing. (A house that nobody has waited
+        // in yet does not know.)
+        let generation = Generation::of(self.word.fetch_and(!TOLD_APART, AcqRel));
         house.admit(waiters.raw, index, generation, wants)?;
         waiters.lodging = Lodging::at(house.id());
         if !house.is_edge() {
@@ -432,8 +444,6 @@ impl Source {
         }
         if house.reports_half_close() {
             self.word.fetch_or(TOLD_APART, AcqRel);
-        } else {
-            self.word.fetch_and(!TOLD_APART, AcqRel);
         }
         Ok(())
     }

@@ -22,30 +22,7 @@ use std::io;
 use crate::sync::{AtomicU32, Mutex, Ordering, fence, lock};
 
 #[cfg(not(loom))]
-use {
-    crate::gate::{CatchUp, Gate},
-    crate::os::Until,
-    crate::park::Parker,
-    crate::reactor::{Policy, Reactor, Shared},
-    std::{fmt, thread::Thread, time::Duration},
-};
-
-/// How long the thread stays after the last source and timer have gone: starting one costs some 50 us.
-#[cfg(not(loom))]
-const LINGER: Duration = Duration::from_secs(1);
-/// How long it waits before it tries again, if the OS refuses the turn.
-#[cfg(not(loom))]
-const RETRY: Duration = Duration::from_millis(10);
-
-/// Whether a thread drives, and may it.
-#[cfg(not(loom))]
-pub(crate) struct Driver {
-    policy: Policy,
-    presence: Presence,
-    gate: Gate,
-    /// Whom to unpark at the gate: the thread that drives, or the last one that did.
-    thread: Mutex<Option<Thread>>,
-}
+pub(crate) use driver::Driver;
 
 /// The word.
 pub(crate) struct Presence {
@@ -55,113 +32,6 @@ pub(crate) struct Presence {
 
 const ABSENT: u32 = 0;
 const PRESENT: u32 = 1;
-
-#[cfg(not(loom))]
-impl Driver {
-    pub(crate) fn new(policy: Policy) -> Driver {
-        Driver {
-            policy,
-            presence: Presence::new(),
-            gate: Gate::new(),
-            thread: Mutex::new(None),
-        }
-    }
-
-    pub(crate) fn is_automatic(&self) -> bool {
-        self.policy == Policy::Auto
-    }
-
-    /// The last source has left `reactor`, which this belongs to: the thread, which may sleep without a time-out, is to
-    /// look whether it is needed once it has lingered. At most one alarm a second, however often that happens.
-    ///
-    /// To miss this would cost no more than a thread that stays.
-    pub(crate) fn vacated(&self, reactor: &Shared) {
-        if self.presence.is_present() && !reactor.clock.is_manual() {
-            reactor.alarm(reactor.now_ns() + LINGER.as_nanos() as u64);
-        }
-    }
-
-    /// Somebody has registered a wait with `reactor`, which this belongs to: if nobody owns it, a thread has to drive.
-    ///
-    /// # Errors
-    /// Those of starting a thread.
-    pub(crate) fn summon(&self, reactor: &Reactor) -> io::Result<()> {
-        if !self.is_automatic() {
-            return Ok(());
-        }
-        self.presence.summon(|| {
-            let reactor = reactor.clone();
-            std::thread::Builder::new()
-                .name(reactor.shared().name().to_owned())
-                .spawn(move || drive(&reactor))
-                .map(drop)
-        })?;
-        if self.gate.comes_back() {
-            self.unpark();
-        }
-        Ok(())
-    }
-
-    /// News that cannot wait until the executors have caught up.
-    pub(crate) fn interrupt(&self) {
-        if self.is_automatic() && self.gate.open() {
-            self.unpark();
-        }
-    }
-
-    fn unpark(&self) {
-        if let Some(thread) = &*lock(&self.thread) {
-            thread.unpark();
-        }
-    }
-}
-
-#[cfg(not(loom))]
-fn drive(reactor: &Reactor) {
-    let shared = reactor.shared();
-    let driver = &shared.driver;
-    *lock(&driver.thread) = Some(std::thread::current());
-    let mut catch_up = CatchUp::new();
-    let beside = Parker::new(reactor);
-    while !reactor.is_ended() {
-        if reactor.is_inhabited() {
-            turn(&beside, &mut catch_up, Until::Forever);
-            continue;
-        }
-        let enough = shared.now_ns() + LINGER.as_nanos() as u64;
-        while !reactor.is_inhabited() && shared.now_ns() < enough {
-            turn(&beside, &mut catch_up, Until::At(enough));
-        }
-        if !reactor.is_inhabited() && driver.presence.retire(|| reactor.is_inhabited()) {
-            return;
-        }
-    }
-    driver.presence.retire(|| false);
-}
-
-/// One turn; then the tasks it has woken may catch up.
-#[cfg(not(loom))]
-fn turn(beside: &Parker, catch_up: &mut CatchUp, until: Until) {
-    let reactor = beside.reactor();
-    let shared = reactor.shared();
-    let gate = &shared.driver.gate;
-    let harvest = reactor.harvest(until);
-    let tasks = harvest.tasks();
-    let closes = catch_up.wants(tasks);
-    if closes {
-        gate.close(u32::try_from(tasks).unwrap_or(u32::MAX));
-    }
-    match harvest.wake() {
-        // A guest drives: somebody who parks there, or calls `turn`.
-        Ok(turn) if !turn.seated => beside.stand_by(until),
-        Ok(_) => {}
-        // There is nobody to report to; whoever waits gets an error of its own when it tries.
-        Err(_) => std::thread::sleep(RETRY),
-    }
-    if closes {
-        catch_up.wait(gate, tasks, shared.deadlines.next(), &reactor.clock());
-    }
-}
 
 impl Presence {
     pub(crate) fn new() -> Presence {
@@ -203,13 +73,145 @@ impl Presence {
 }
 
 #[cfg(not(loom))]
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let present = self.presence.is_present();
-        f.write_str(match (self.policy, present) {
-            (Policy::Never, _) => "its owner",
-            (Policy::Auto, true) => "a thread of its own",
-            (Policy::Auto, false) => "a thread of its own, once somebody waits",
-        })
+mod driver {
+    use std::fmt;
+    use std::io;
+    use std::thread::Thread;
+    use std::time::Duration;
+
+    use super::Presence;
+    use crate::gate::{CatchUp, Gate};
+    use crate::os::Until;
+    use crate::park::Parker;
+    use crate::reactor::{Policy, Reactor, Shared};
+    use crate::sync::{Mutex, lock};
+
+    /// How long the thread stays after the last source and timer have gone: starting one costs some 50 us.
+    const LINGER: Duration = Duration::from_secs(1);
+    /// How long it waits before it tries again, if the OS refuses the turn.
+    const RETRY: Duration = Duration::from_millis(10);
+
+    /// Whether a thread drives, and may it.
+    pub(crate) struct Driver {
+        policy: Policy,
+        presence: Presence,
+        gate: Gate,
+        /// Whom to unpark at the gate: the thread that drives, or the last one that did.
+        thread: Mutex<Option<Thread>>,
+    }
+
+    impl Driver {
+        pub(crate) fn new(policy: Policy) -> Driver {
+            Driver {
+                policy,
+                presence: Presence::new(),
+                gate: Gate::new(),
+                thread: Mutex::new(None),
+            }
+        }
+
+        pub(crate) fn is_automatic(&self) -> bool {
+            self.policy == Policy::Auto
+        }
+
+        /// The last source has left `reactor`, which this belongs to: the thread, which may sleep without a time-out, is to
+        /// look whether it is needed once it has lingered. At most one alarm a second, however often that happens.
+        ///
+        /// To miss this would cost no more than a thread that stays.
+        pub(crate) fn vacated(&self, reactor: &Shared) {
+            if self.presence.is_present() && !reactor.clock.is_manual() {
+                reactor.alarm(reactor.now_ns() + LINGER.as_nanos() as u64);
+            }
+        }
+
+        /// Somebody has registered a wait with `reactor`, which this belongs to: if nobody owns it, a thread has to drive.
+        ///
+        /// # Errors
+        /// Those of starting a thread.
+        pub(crate) fn summon(&self, reactor: &Reactor) -> io::Result<()> {
+            if !self.is_automatic() {
+                return Ok(());
+            }
+            self.presence.summon(|| {
+                let reactor = reactor.clone();
+                std::thread::Builder::new()
+                    .name(reactor.shared().name().to_owned())
+                    .spawn(move || drive(&reactor))
+                    .map(drop)
+            })?;
+            if self.gate.comes_back() {
+                self.unpark();
+            }
+            Ok(())
+        }
+
+        /// News that cannot wait until the executors have caught up.
+        pub(crate) fn interrupt(&self) {
+            if self.is_automatic() && self.gate.open() {
+                self.unpark();
+            }
+        }
+
+        fn unpark(&self) {
+            if let Some(thread) = &*lock(&self.thread) {
+                thread.unpark();
+            }
+        }
+    }
+
+    fn drive(reactor: &Reactor) {
+        let shared = reactor.shared();
+        let driver = &shared.driver;
+        *lock(&driver.thread) = Some(std::thread::current());
+        let mut catch_up = CatchUp::new();
+        let beside = Parker::new(reactor);
+        while !reactor.is_ended() {
+            if reactor.is_inhabited() {
+                turn(&beside, &mut catch_up, Until::Forever);
+                continue;
+            }
+            let enough = shared.now_ns() + LINGER.as_nanos() as u64;
+            while !reactor.is_inhabited() && shared.now_ns() < enough {
+                turn(&beside, &mut catch_up, Until::At(enough));
+            }
+            if !reactor.is_inhabited() && driver.presence.retire(|| reactor.is_inhabited()) {
+                return;
+            }
+        }
+        driver.presence.retire(|| false);
+    }
+
+    /// One turn; then the tasks it has woken may catch up.
+    fn turn(beside: &Parker, catch_up: &mut CatchUp, until: Until) {
+        let reactor = beside.reactor();
+        let shared = reactor.shared();
+        let gate = &shared.driver.gate;
+        let harvest = reactor.harvest(until, None);
+        let tasks = harvest.tasks();
+        let closes = catch_up.wants(tasks);
+        if closes {
+            gate.close(u32::try_from(tasks).unwrap_or(u32::MAX));
+        }
+        match harvest.wake() {
+            // A guest drives: somebody who parks there, or calls `turn`.
+            Ok(turn) if !turn.seated => beside.stand_by(until),
+            Ok(_) => {}
+            // There is nobody to report to; whoever waits gets an error of its own when it tries.
+            Err(_) => std::thread::sleep(RETRY),
+        }
+        if closes {
+            catch_up.wait(gate, tasks, shared.deadlines.next(), &reactor.clock());
+        }
+    }
+
+    impl fmt::Debug for Driver {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let present = self.presence.is_present();
+            f.write_str(match (self.policy, present) {
+                (Policy::Never, _) => "its owner",
+                (Policy::Auto, true) => "a thread of its own",
+                (Policy::Auto, false) => "a thread of its own, once somebody waits",
+            })
+        }
     }
 }

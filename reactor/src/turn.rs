@@ -28,7 +28,7 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(any(not(loom), test))]
 mod pass {
     use std::cell::Cell;
     use std::io;
@@ -36,7 +36,7 @@ mod pass {
 
     use super::wake;
     use crate::os::Until;
-    use crate::pages;
+    use crate::park::{ParkWord, SEATED};
     use crate::reactor::Reactor;
 
     /// What a turn did.
@@ -66,11 +66,14 @@ mod pass {
     impl Reactor {
         /// A whole turn.
         pub(crate) fn make_turn(&self, until: Until) -> io::Result<Turn> {
-            self.harvest(until).wake()
+            self.harvest(until, None).wake()
         }
 
-        /// Steps 1 to 5.
-        pub(crate) fn harvest(&self, until: Until) -> Harvest {
+        /// Steps 1 to 5, if nobody else is making a turn; for `parker`, if it has one of its own.
+        ///
+        /// The parker's thread counts as SEATED only once it sits: else an unpark could end the wait of another thread
+        /// that sat there before. And only until the wait is over: whoever is woken may unpark it, or park it again.
+        pub(crate) fn harvest(&self, until: Until, parker: Option<&ParkWord>) -> Harvest {
             let shared = self.shared();
             let poller = match shared.poller() {
                 Ok(poller) => poller,
@@ -86,19 +89,20 @@ mod pass {
                 ..Turn::default()
             };
 
+            let notified = parker.is_some_and(|parker| !parker.begin(SEATED));
             turn.timers += shared.take_due(&mut wakers);
-            let until = if wakers.is_empty() {
+            let until = if wakers.is_empty() && !notified {
                 shared.at_most_next(until)
             } else {
                 Until::Now
             };
             let waited = poller.wait(until, &mut |key, news| {
                 turn.events += 1;
-                let (index, generation) = pages::unpack(key);
-                if let Some(source) = pages::get(index) {
-                    source.deliver(self, index, generation, news, &mut wakers);
-                }
+                self.deliver(key, news, &mut wakers);
             });
+            if let Some(parker) = parker {
+                parker.end();
+            }
             turn.timers += shared.take_due(&mut wakers);
             shared.turned();
             if seat.leave() {

@@ -169,16 +169,6 @@ impl Handle {
     }
 }
 
-impl Place<'_> {
-    /// The same place, for one more call.
-    fn again(&mut self) -> Place<'_> {
-        match self {
-            Place::Slot(direction) => Place::Slot(*direction),
-            Place::Listed(entry, wants) => Place::Listed(entry, *wants),
-        }
-    }
-}
-
 /// An entry in a source's list, taken off when dropped.
 struct Listed<'a> {
     handle: &'a Handle,

@@ -8,11 +8,7 @@
 //! The poller is private and never told to `wait` or `notify`: a notification that its own `wait` did not see would
 //! leave it deaf.
 //!
-//! `armed` is the deadline the timerfd will fire at, or NEVER. It is written under `setting`, with the system call, so
-//! the two agree. It only goes down, except that the driver sets it to NEVER when it has harvested the expiry. An
-//! alarm that finds an earlier deadline armed need do nothing: the driver will wake at that one, and read the
-//! deadlines anew before it sleeps again. One that finds a value that is about to be reset was queued before the
-//! driver's next `sit`, which comes after the reset, so the driver reads it then (`chair`).
+//! Not here: when the timerfd has to be set (`alarm`).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -23,16 +19,15 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
+use super::alarm::Alarm;
 use super::{Poller, RawSource, Until};
 use crate::clock;
 use crate::source::bits;
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// More at once gain nothing; the buffer is on the stack.
 const EVENTS: usize = 256;
 const WAKE: usize = usize::MAX;
 const ALARM: usize = usize::MAX - 1;
-const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Epoll {
@@ -40,8 +35,7 @@ pub(crate) struct Epoll {
     poller: polling::Poller,
     waker: OwnedFd,
     timer: OwnedFd,
-    armed: AtomicU64,
-    setting: Mutex<()>,
+    alarm: Alarm,
 }
 
 impl Epoll {
@@ -60,8 +54,7 @@ impl Epoll {
             poller,
             waker,
             timer,
-            armed: AtomicU64::new(NEVER),
-            setting: Mutex::new(()),
+            alarm: Alarm::new(),
         })
     }
 }
@@ -113,10 +106,7 @@ impl Poller for Epoll {
             let one = *one;
             match one.data.u64() as usize {
                 WAKE => {}
-                ALARM => {
-                    let _setting = lock(&self.setting);
-                    self.armed.store(NEVER, Ordering::Release);
-                }
+                ALARM => self.alarm.rang(),
                 key => event(key, news(one.flags)),
             }
         }
@@ -124,23 +114,17 @@ impl Poller for Epoll {
     }
 
     fn alarm(&self, deadline: u64) {
-        if deadline >= self.armed.load(Ordering::Acquire) {
-            return;
-        }
-        let _setting = lock(&self.setting);
-        if deadline >= self.armed.load(Ordering::Relaxed) {
-            return;
-        }
-        // Zero would disarm. Whatever passes between the look at the clock and the call makes it late, never early.
-        let left = deadline.saturating_sub(clock::machine_now()).max(1);
-        let setting = Itimerspec {
-            it_interval: timespec(0),
-            it_value: timespec(left),
-        };
-        // It can fail for a bad descriptor or a bad time only, and both are ours.
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &setting)
-            .expect("a timerfd takes any time");
-        self.armed.store(deadline, Ordering::Release);
+        self.alarm.set(deadline, || {
+            // Zero would disarm. Whatever passes between the look at the clock and the call makes it late, never early.
+            let left = deadline.saturating_sub(clock::machine_now()).max(1);
+            let setting = Itimerspec {
+                it_interval: timespec(0),
+                it_value: timespec(left),
+            };
+            // It can fail for a bad descriptor or a bad time only, and both are ours.
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &setting)
+                .expect("a timerfd takes any time");
+        });
     }
 
     fn wake(&self) {

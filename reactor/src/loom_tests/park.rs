@@ -1,0 +1,104 @@
+//! Threads that park on one reactor.
+
+use std::task::Waker;
+
+use loom::thread;
+
+use super::stage::Reactor;
+use super::{check, check_with};
+use crate::park::Parker;
+use crate::sync::{Arc, AtomicU32, Ordering};
+
+#[test]
+fn an_unpark_ends_the_wait_whenever_it_comes() {
+    check(|| {
+        let parker = Parker::new(&Reactor::new());
+        let unparker = parker.unparker();
+        let ready = Arc::new(AtomicU32::new(0));
+        let other = thread::spawn({
+            let ready = ready.clone();
+            move || {
+                ready.store(1, Ordering::Relaxed);
+                unparker.unpark();
+            }
+        });
+        parker.park();
+        assert_eq!(ready.load(Ordering::Relaxed), 1, "an unpark publishes");
+        other.join().expect("no panic");
+    });
+}
+
+#[test]
+fn no_unpark_of_two_parkers_on_one_chair_is_lost() {
+    check(|| {
+        let reactor = Reactor::new();
+        let (one, two) = (Parker::new(&reactor), Parker::new(&reactor));
+        let unparkers = [one.unparker(), two.unparker()];
+        let second = thread::spawn(move || two.park());
+        let other = thread::spawn(move || {
+            for unparker in unparkers {
+                unparker.unpark();
+            }
+        });
+        one.park();
+        second.join().expect("no panic");
+        other.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_wake_up_from_one_s_own_turn_leaves_the_poller_alone() {
+    check(|| {
+        let reactor = Reactor::new();
+        let parker = Parker::new(&reactor);
+        let waker = Waker::from(parker.unparker());
+        let world = thread::spawn({
+            let reactor = reactor.clone();
+            move || reactor.happens(waker)
+        });
+        parker.park();
+        world.join().expect("no panic");
+        assert!(!reactor.shared().poller.is_woken());
+    });
+}
+
+#[test]
+fn a_sleeper_takes_the_seat_of_a_thread_that_computes() {
+    check(|| {
+        let reactor = Reactor::new();
+        let (driver, sleeper) = (Parker::new(&reactor), Parker::new(&reactor));
+        let (unparker, waker) = (driver.unparker(), Waker::from(sleeper.unparker()));
+        // Once unparked, it never comes back.
+        let driver = thread::spawn(move || driver.park());
+        let world = thread::spawn(move || {
+            unparker.unpark();
+            reactor.happens(waker);
+        });
+        sleeper.park();
+        driver.join().expect("no panic");
+        world.join().expect("no panic");
+    });
+}
+
+#[test]
+fn the_watch_is_handed_on() {
+    check_with(2, || {
+        let reactor = Reactor::new();
+        let parkers = [(); 3].map(|()| Parker::new(&reactor));
+        let [one, two, three] = [0, 1, 2].map(|i: usize| parkers[i].unparker());
+        let waker = Waker::from(three);
+        let [first, second, third] = parkers;
+        let first = thread::spawn(move || {
+            first.park();
+            two.unpark();
+        });
+        let second = thread::spawn(move || {
+            second.park();
+            reactor.happens(waker);
+        });
+        one.unpark();
+        third.park();
+        first.join().expect("no panic");
+        second.join().expect("no panic");
+    });
+}
