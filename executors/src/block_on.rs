@@ -26,7 +26,7 @@ use crate::sync::{AtomicUsize, Mutex, Ordering::Relaxed, lock};
 /// How often a future that keeps waking itself is polled before I/O gets its turn.
 const POLLS_PER_TURN: u32 = 61;
 
-/// How many reactors of finished calls the process keeps, three descriptors each.
+/// How many reactors of finished calls the process keeps, up to five descriptors each.
 const SPARE_MAX: usize = 16;
 
 /// How many threads may keep one for themselves besides.

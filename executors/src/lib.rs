@@ -56,6 +56,7 @@ mod bed;
 mod bell;
 #[cfg(loom)]
 #[path = "pool/sleepers.rs"]
+#[allow(dead_code, reason = "the model is of a part")]
 mod sleepers;
 mod sync;
 

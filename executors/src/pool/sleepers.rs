@@ -250,6 +250,89 @@ impl Call {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Call, Sleepers, Up};
+
+    /// Four workers, of which the first ones lie down, in this order.
+    fn asleep(count: usize) -> Sleepers {
+        let sleepers = Sleepers::new(4);
+        (0..count).for_each(|worker| {
+            let _ = sleepers.lie_down(worker, false);
+        });
+        sleepers
+    }
+
+    fn watcher(sleepers: &Sleepers) -> Option<usize> {
+        (0..4).find(|worker| sleepers.is_idle(*worker) == Some(true))
+    }
+
+    #[test]
+    fn the_first_to_lie_down_while_others_are_awake_is_on_watch() {
+        assert_eq!(watcher(&asleep(3)), Some(0));
+    }
+
+    #[test]
+    fn the_watcher_is_called_last() {
+        let sleepers = asleep(3);
+        let mut called = Vec::new();
+        while let Some(Call { worker, on_watch }) = sleepers.call() {
+            called.push((worker, on_watch));
+            let _ = sleepers.found();
+        }
+        assert_eq!(called, [(2, false), (1, false), (0, true)]);
+    }
+
+    #[test]
+    fn nobody_is_called_while_somebody_searches() {
+        let sleepers = asleep(3);
+        assert!(sleepers.search());
+        assert_eq!(sleepers.call(), None);
+        assert!(sleepers.found());
+        assert!(sleepers.call().is_some());
+    }
+
+    #[test]
+    fn at_most_half_of_the_workers_search() {
+        let sleepers = asleep(0);
+        assert_eq!(
+            [0; 4].map(|_| sleepers.search()),
+            [true, true, false, false]
+        );
+    }
+
+    #[test]
+    fn a_watcher_that_gets_up_hands_over_while_another_is_awake() {
+        let sleepers = asleep(3);
+        let next = Call::to_watch(1);
+        assert_eq!(sleepers.get_up(0), Up::ByItself(Some(next)));
+        assert_eq!(watcher(&sleepers), Some(1));
+    }
+
+    #[test]
+    fn the_watch_ends_when_nobody_is_awake_and_begins_when_asked() {
+        let sleepers = asleep(3);
+        assert!(!sleepers.all_asleep());
+        let _ = sleepers.lie_down(3, false);
+        assert_eq!(watcher(&sleepers), Some(0));
+        assert!(sleepers.all_asleep());
+        assert_eq!(watcher(&sleepers), None);
+
+        assert_eq!(sleepers.get_up(3), Up::ByItself(None));
+        assert_eq!(sleepers.ask(), Some(Call::to_watch(0)));
+        assert_eq!(sleepers.ask(), None, "one is enough");
+    }
+
+    #[test]
+    fn a_blocked_worker_needs_no_watch() {
+        let sleepers = asleep(3);
+        sleepers.block(true);
+        assert!(sleepers.all_asleep());
+        sleepers.block(false);
+        assert!(!sleepers.all_asleep());
+    }
+}
+
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::{Call, Sleepers, Up};
