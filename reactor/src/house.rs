@@ -65,11 +65,11 @@ pub(crate) trait House: Sized {
 pub(crate) struct HouseId(u32);
 
 impl HouseId {
-    /// Two to the 28th reactors at once are enough.
-    const BITS: u32 = 28;
+    /// Two to the 27th reactors at once are enough.
+    const BITS: u32 = 27;
 
     /// # Panics
-    /// If there are more than 2^28 reactors at once.
+    /// If there are more than 2^27 reactors at once.
     pub(crate) fn new(index: usize) -> HouseId {
         assert!(index + 1 < 1 << Self::BITS, "too many reactors at once");
         HouseId(index as u32 + 1)
@@ -86,7 +86,7 @@ pub(crate) struct Lodging(u32);
 
 const PINNED: u32 = 1 << HouseId::BITS;
 const ARMED_SHIFT: u32 = HouseId::BITS + 1;
-const ARMED: u32 = 0b111 << ARMED_SHIFT;
+const ARMED: u32 = 0b1111 << ARMED_SHIFT;
 
 impl Lodging {
     pub(crate) fn at(id: HouseId) -> Lodging {
@@ -106,9 +106,10 @@ impl Lodging {
         self.0 & PINNED != 0
     }
 
-    /// Notes that the OS has been asked for `wants`.
+    /// Notes that the OS has been asked for `wants`. Errors come with whatever it is asked for.
     pub(crate) fn armed(&mut self, wants: u64) {
-        self.0 = (self.0 & !ARMED) | (directions(wants) << ARMED_SHIFT);
+        let asked = directions(wants | bits::ERROR);
+        self.0 = (self.0 & !ARMED) | (asked << ARMED_SHIFT);
     }
 
     /// Notes that the OS has answered, and watches no more.
@@ -123,10 +124,42 @@ impl Lodging {
     }
 }
 
-/// What one-shot back ends can be asked for: read, write, priority. Errors come with each.
+/// What one-shot back ends are asked for: read, write, priority, errors alone.
 fn directions(wants: u64) -> u32 {
-    let read = wants & bits::READ != 0 || wants & !(bits::WRITE | bits::PRIORITY) != 0;
-    let write = wants & bits::WRITE != 0;
-    let priority = wants & bits::PRIORITY != 0;
-    u32::from(read) | u32::from(write) << 1 | u32::from(priority) << 2
+    let wanted = [bits::READ, bits::WRITE, bits::PRIORITY, bits::ERROR]
+        .iter()
+        .enumerate()
+        .map(|(at, bits)| u32::from(wants & bits != 0) << at);
+    wanted.sum()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn armed_for_errors_alone_is_not_armed_for_data() {
+        let mut lodging = Lodging::at(HouseId::new(0));
+        assert!(!lodging.is_armed(bits::ERROR));
+        lodging.armed(bits::ERROR);
+        assert!(lodging.is_armed(bits::ERROR));
+        assert!(!lodging.is_armed(bits::READ));
+        assert!(!lodging.is_armed(bits::PRIORITY | bits::ERROR));
+
+        lodging.armed(bits::READ | bits::WRITE);
+        assert!(lodging.is_armed(bits::READ | bits::ERROR));
+        lodging.disarm();
+        assert!(!lodging.is_armed(bits::ERROR));
+    }
+
+    #[test]
+    fn a_lodging_keeps_its_house_whatever_else_it_notes() {
+        let last = HouseId::new((1 << HouseId::BITS) - 2);
+        let mut lodging = Lodging::at(last);
+        lodging.pin();
+        lodging.armed(bits::ANY);
+        assert_eq!(lodging.house(), Some(last));
+        lodging.disarm();
+        assert!(lodging.is_pinned() && lodging.house() == Some(last));
+    }
 }

@@ -223,3 +223,21 @@ fn a_wait_for_an_error_is_not_disturbed_by_data() {
         assert!(error.as_mut().poll(&mut noop).is_pending());
     });
 }
+
+#[test]
+fn a_reader_beside_a_wait_for_errors_is_woken() {
+    let reactor = Reactor::new().unwrap();
+    let (one, mut peer) = UnixStream::pair().unwrap();
+    reactor.enter(|| {
+        let source = Async::new(one).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut error = pin!(source.ready(Interest::ERROR));
+        assert!(error.as_mut().poll(&mut cx).is_pending());
+        // A back end that was asked for errors alone has to be asked again.
+        let found = becomes(&source, &reactor, Interest::READABLE, || {
+            peer.write_all(b"x").unwrap();
+        });
+        assert!(found.is_readable() && !found.is_error(), "{found:?}");
+        assert!(error.as_mut().poll(&mut cx).is_pending());
+    });
+}
