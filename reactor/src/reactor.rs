@@ -146,7 +146,9 @@ impl Reactor {
     /// after a panic too.
     ///
     /// Whoever enters a private reactor has to drive it soon after `f`, for nobody else will: what waits in it sleeps
-    /// until then.
+    /// until then. So do not call somebody else's `block_on` within `f` for a future that waits for I/O: the thread that
+    /// should drive would sleep in there. (`untether_executors::block_on` may be called anywhere: it drives the reactor
+    /// that it finds entered.)
     pub fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Restore(*const Reactor);
         impl Drop for Restore {
