@@ -79,7 +79,7 @@ impl Poller for Portable {
     fn wait(&self, until: Until, event: &mut dyn FnMut(usize, u64)) -> io::Result<()> {
         let mut events = lock(&self.events);
         events.clear();
-        let result = match until {
+        let mut result = match until {
             Until::Now => self
                 .poller
                 .wait(&mut events, Some(std::time::Duration::ZERO)),
@@ -93,6 +93,13 @@ impl Poller for Portable {
                 result
             }
         };
+        // On poll(2) polling may take back a notification before its byte is written. It fails then, and stays deaf to all
+        // later ones until a wait succeeds. We were notified, so that one need not wait for anything.
+        while matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            result = self
+                .poller
+                .wait(&mut events, Some(std::time::Duration::ZERO));
+        }
         result?;
         for one in events.iter() {
             event(one.key, news(&one));
