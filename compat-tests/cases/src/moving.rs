@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use untether::{Async, Timer};
 
-use crate::case::Case;
+use crate::case::{Case, Need};
 use crate::gate::{Bell, Gate, announce, poll_with};
 use crate::scene::Scene;
 use crate::wires::{pattern, send_byte, take_byte, tcp_pair};
@@ -52,6 +52,11 @@ pub(crate) fn cases() -> Vec<Case> {
             a_plain_thread_needs_no_runtime,
             "I/O works only inside a runtime.",
         ),
+        Case::of(
+            a_lone_waiter_is_driven_again_and_again,
+            "After a quiet time nobody drives any more: the next wait never ends.",
+        )
+        .needs(&[Need::OwnProcess]),
         Case::of(
             a_busy_run_does_not_delay_another,
             "An executor that computes holds up everybody else's I/O and timers.",
@@ -352,6 +357,28 @@ fn a_plain_thread_needs_no_runtime(scene: &Scene) {
     });
     scene.step("conversing on a plain thread again");
     future::block_on(converse(&here, &there, 10));
+}
+
+fn a_lone_waiter_is_driven_again_and_again(scene: &Scene) {
+    // Nobody else waits in this process, so whoever drives may leave in between, and must come back.
+    for round in 0..30 {
+        let (here, there) = tcp_pair();
+        let waiting = Gate::new();
+        let gate = waiting.clone();
+        let waiter = scene.thread(move |scene| {
+            let wait = async move { announce(&gate, there.readable()).await.unwrap() };
+            if round % 2 == 0 {
+                future::block_on(wait);
+            } else {
+                scene.run(wait);
+            }
+        });
+        waiting.passed_blocking();
+        scene.step(&format!("waiting alone, round {round}"));
+        send_byte(here.get_ref());
+        waiter.join();
+        thread::sleep(Duration::from_millis([0, 1, 15][round % 3]));
+    }
 }
 
 fn a_busy_run_does_not_delay_another(scene: &Scene) {
