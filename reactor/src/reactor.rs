@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::OnceLock;
 use std::task::Waker;
@@ -612,6 +613,10 @@ pub(crate) fn clock_moved(clock: &Clock) {
         }
     }
 }
+
+// A panic cannot leave a reactor half-changed: no foreign code runs while its state is being changed.
+impl UnwindSafe for Reactor {}
+impl RefUnwindSafe for Reactor {}
 
 impl PartialEq for Reactor {
     fn eq(&self, other: &Reactor) -> bool {

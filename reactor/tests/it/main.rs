@@ -5,6 +5,7 @@
 #![cfg(unix)]
 
 mod allocations;
+mod auto_traits;
 mod bad_input;
 mod budget;
 mod clock;
