@@ -104,6 +104,11 @@ impl Post {
         Post { bed, signal }
     }
 
+    /// Whether somebody can still wait here.
+    fn is_usable(&self) -> bool {
+        self.bed.reactor().is_none_or(Reactor::is_alive)
+    }
+
     /// This post for the next call; or, if wakers of the last one are still about, a new one that they do not know.
     fn renewed(mut self) -> Post {
         // Unique: whoever held a waker has dropped it, and that happened before. Nobody can ring any more.
@@ -205,10 +210,11 @@ impl Lease {
     /// Works also while the thread's locals are being destroyed; then nothing is kept.
     fn take() -> Lease {
         let mut kept = KEPT.try_with(Cell::take).ok().flatten();
+        // In a child process of `fork` what was kept is the parent's, and the lock may be one that nobody gives back.
         let post = kept.as_mut().and_then(|kept| kept.post.take());
-        let post = post.unwrap_or_else(|| {
-            let spare = lock(&SPARE).pop();
-            let reactor = spare.or_else(|| Reactor::new().ok());
+        let post = post.filter(Post::is_usable).unwrap_or_else(|| {
+            let spare = || SPARE.try_lock().ok()?.pop().filter(Reactor::is_alive);
+            let reactor = spare().or_else(|| Reactor::new().ok());
             Post::new(reactor.as_ref())
         });
         Lease {

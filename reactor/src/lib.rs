@@ -85,6 +85,8 @@ mod clock;
 #[cfg(any(not(loom), test))]
 mod deadlines;
 #[cfg(not(loom))]
+mod fork;
+#[cfg(not(loom))]
 mod pages;
 mod sync;
 

@@ -74,8 +74,6 @@ where
 
 impl<L, F> Drop for Incoming<'_, L, F> {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry {
-            self.listener.handle.slot.source.unlist(entry);
-        }
+        self.listener.handle.unlist(self.entry);
     }
 }

@@ -7,7 +7,9 @@
 //! - `add`, `modify`, `remove`: its registration with a `polling::Poller`;
 //! - `confirm(wants)`: which of `wants` hold this very moment, `None` where only waiting can tell (`confirms`), and
 //!   whether an event that nobody asked for is then to be believed (`counts_events`);
-//! - `set_nonblocking`, `is_stream`, `is_local`, `explain`.
+//! - `set_nonblocking`, `is_stream`, `is_local`, `explain`;
+//!
+//! and `accept`, `connect`, `at_fork`.
 //!
 //! Public here: what exists on some systems only.
 
@@ -62,9 +64,9 @@ pub(crate) use unix::RawSource;
 pub(crate) use windows::RawSource;
 
 #[cfg(unix)]
-pub(crate) use unix::{accept, connect};
+pub(crate) use unix::{accept, at_fork, connect};
 #[cfg(windows)]
-pub(crate) use windows::{accept, connect};
+pub(crate) use windows::{accept, at_fork, connect};
 
 /// How long a wait may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 
 use crate::os::RawSource;
 use crate::source::{Generation, Source};
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 
 /// The first chunk has 2^6 slots, the next 2^6, then 2^7 and so on.
 const FIRST_BITS: u32 = 6;
@@ -49,6 +49,14 @@ pub(crate) fn open(raw: RawSource) -> Slot {
     source.open(raw, raw.confirms());
     Slot { index, source }
 }
+
+/// The lock without which no source is made or ended, for a fork.
+pub(crate) fn free_list() -> FreeList {
+    lock(&PAGES.free)
+}
+
+/// See [`free_list`].
+pub(crate) type FreeList = MutexGuard<'static, Vec<u32>>;
 
 /// Gives a slot back, its source having been retired.
 pub(crate) fn close(slot: Slot) {

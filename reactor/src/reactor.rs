@@ -10,7 +10,6 @@ use std::fmt;
 use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
-use std::sync::OnceLock;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -19,12 +18,15 @@ use once_cell::sync::OnceCell;
 use crate::chair::Chair;
 use crate::clock::{self, Clock};
 use crate::deadlines::Deadlines;
+use crate::fork;
 use crate::house::{House, HouseId};
 use crate::os::{self, Backend, RawSource, Until};
 use crate::pages;
 use crate::park::Watch;
 use crate::source::{self, Generation, bits};
-use crate::sync::{Arc, AtomicU32, AtomicUsize, Mutex, Ordering, Weak, lock};
+use crate::sync::{
+    Arc, AtomicPtr, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, Weak, lock,
+};
 use crate::thread::Driver;
 use crate::turn::{Turn, wake};
 
@@ -74,6 +76,7 @@ pub struct Builder {
 
 pub(crate) struct Shared {
     id: HouseId,
+    born: fork::Generation,
     name: String,
     backend: Backend,
     pub(crate) clock: Clock,
@@ -98,7 +101,9 @@ struct Tenants {
 
 /// All living reactors, by the index in their id.
 static REACTORS: Mutex<Vec<Option<Weak<Shared>>>> = Mutex::new(Vec::new());
-static GLOBAL: OnceLock<Reactor> = OnceLock::new();
+/// The global one: null, or a box that is never freed. A child process of `fork` makes another. Changes under the lock
+/// of REACTORS.
+static GLOBAL: AtomicPtr<Reactor> = AtomicPtr::new(ptr::null_mut());
 /// Enough for every core of a large machine to have its own; more only share a lock.
 const MOST_SHARDS: usize = 64;
 
@@ -138,7 +143,8 @@ impl Reactor {
         with_current(Reactor::clone)
     }
 
-    /// The reactor that this thread has entered, if any.
+    /// The reactor that this thread has entered, if any. In a child process of `fork` one that was entered before does
+    /// not count.
     pub fn entered() -> Option<Reactor> {
         with_entered(|entered| entered.cloned())
     }
@@ -223,18 +229,41 @@ impl Reactor {
     ///
     /// On the global reactor, which has no end, this is [`Reactor::evict`].
     pub fn shutdown(&self) {
-        if GLOBAL.get() == Some(self) {
+        if made_global() == Some(self) {
             return self.evict();
         }
         self.shared.turn_out(true);
         self.wake_driver();
     }
 
+    /// Whether it can be waited in: it has not been shut down, and was not made before a fork by the parent of this
+    /// process.
+    ///
+    /// ```
+    /// let reactor = untether::Reactor::new()?;
+    /// assert!(reactor.is_alive());
+    /// reactor.shutdown();
+    /// assert!(!reactor.is_alive());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn is_alive(&self) -> bool {
+        !self.is_stale() && !self.is_ended()
+    }
+
     /// Every reactor of the process that has not ended, for diagnostics: `{:#?}` prints who waits for what.
     pub fn all() -> Vec<Reactor> {
         let reactors = lock(&REACTORS);
         let living = reactors.iter().flatten().filter_map(Weak::upgrade);
-        living.map(|shared| Reactor { shared }).collect()
+        let all = living.map(|shared| Reactor { shared });
+        // Of the stale ones nothing may be dropped under the lock, nor printed: they are only counted down.
+        let (ours, stale): (Vec<_>, Vec<_>) = all.partition(|reactor| !reactor.is_stale());
+        drop(reactors);
+        drop(stale);
+        ours
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        self.shared.born.is_stale()
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -264,9 +293,7 @@ impl Reactor {
 
     /// Ends the wait of whoever sits, or the next one.
     pub(crate) fn wake_driver(&self) {
-        if let Some(poller) = self.shared.poller.get() {
-            poller.wake();
-        }
+        self.shared.with_made_poller(|poller| poller.wake());
     }
 
     /// A timer of this reactor has become the first of its shard: a driver that sleeps longer than that must hear.
@@ -333,17 +360,18 @@ impl Builder {
     pub fn build_global(self) -> io::Result<Reactor> {
         let reactor = self.make(Policy::Auto);
         reactor.shared.poller()?;
-        GLOBAL.set(reactor.clone()).map_err(|_| {
-            io::Error::new(
+        if !make_global(|| reactor.clone()) {
+            return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 "the global reactor is in use already; build it before the first I/O",
-            )
-        })?;
+            ));
+        }
         Ok(reactor)
     }
 
     fn make(self, default_policy: Policy) -> Reactor {
         let policy = self.policy.unwrap_or(default_policy);
+        fork::watch();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut reactors = lock(&REACTORS);
         let vacant = reactors.iter().position(Option::is_none);
@@ -353,6 +381,7 @@ impl Builder {
         });
         let shared = Arc::new(Shared {
             id: HouseId::new(index),
+            born: fork::Generation::now(),
             name: self.name,
             backend: self.backend,
             clock: self.clock,
@@ -380,8 +409,12 @@ impl Shared {
     }
 
     /// # Errors
-    /// Those of the OS, which may have no descriptors to spare now; the next call tries again.
+    /// Those of the OS, which may have no descriptors to spare now; the next call tries again. And that the poller is the
+    /// parent's, in a child process of `fork`.
     pub(crate) fn poller(&self) -> io::Result<&dyn os::Poller> {
+        if self.born.is_stale() {
+            return Err(fork::stale());
+        }
         let poller = self.poller.get_or_try_init(|| os::open(self.backend))?;
         Ok(&**poller)
     }
@@ -426,6 +459,9 @@ impl Shared {
 
     /// Wakes all who wait here; see [`Reactor::evict`] and [`Reactor::shutdown`].
     fn turn_out(&self, for_good: bool) {
+        if self.born.is_stale() {
+            return;
+        }
         let mut wakers = Vec::new();
         let tenants = {
             let mut tenants = lock(&self.tenants);
@@ -456,6 +492,10 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.turn_out(true);
+        if self.born.is_stale() {
+            // Closing it in polling's way would delete entries of the parent's poller.
+            std::mem::forget(self.poller.take());
+        }
         lock(&REACTORS)[self.id.index()] = None;
     }
 }
@@ -532,8 +572,13 @@ impl House for Reactor {
 impl Shared {
     /// The wait that is under way, if any, must end at `deadline` too.
     pub(crate) fn alarm(&self, deadline: u64) {
-        if let Some(poller) = self.poller.get() {
-            poller.alarm(deadline);
+        self.with_made_poller(|poller| poller.alarm(deadline));
+    }
+
+    /// Nobody waits before there is a poller; and the parent's driver is not for a child process to wake.
+    fn with_made_poller(&self, f: impl FnOnce(&dyn os::Poller)) {
+        if let Some(poller) = self.poller.get().filter(|_| !self.born.is_stale()) {
+            f(&**poller);
         }
     }
 
@@ -581,8 +626,41 @@ pub(crate) fn has_ended() -> io::Error {
 }
 
 fn global() -> &'static Reactor {
-    GLOBAL.get_or_init(|| Reactor::builder().name("untether").make(Policy::Auto))
+    loop {
+        if let Some(global) = made_global() {
+            return global;
+        }
+        let reactor = Reactor::builder().name("untether").make(Policy::Auto);
+        make_global(|| reactor);
+    }
 }
+
+/// The global reactor, if this process has made one.
+fn made_global() -> Option<&'static Reactor> {
+    // SAFETY: null, or a box that `make_global` has leaked.
+    let made = unsafe { GLOBAL.load(Ordering::Acquire).as_ref() };
+    made.filter(|reactor| !reactor.is_stale())
+}
+
+/// Makes `reactor`'s the global one, if this process has none yet.
+fn make_global(reactor: impl FnOnce() -> Reactor) -> bool {
+    let registry = registry();
+    let is_first = made_global().is_none();
+    if is_first {
+        GLOBAL.store(Box::into_raw(Box::new(reactor())), Ordering::Release);
+    }
+    // One that is not needed ends with `reactor`, after the lock.
+    drop(registry);
+    is_first
+}
+
+/// The lock without which no reactor is made or ended, for a fork.
+pub(crate) fn registry() -> Registry {
+    lock(&REACTORS)
+}
+
+/// See [`registry`].
+pub(crate) type Registry = MutexGuard<'static, Vec<Option<Weak<Shared>>>>;
 
 /// The descriptor of the global reactor.
 #[cfg(unix)]
@@ -594,7 +672,7 @@ fn with_entered<R>(f: impl FnOnce(Option<&Reactor>) -> R) -> R {
     let entered = ENTERED.get();
     // SAFETY: a pointer that is not null was stored by `enter`, whose frame is further down this thread's stack, holds
     // the reactor borrowed, and takes the pointer back before it ends. `f` cannot keep the reference.
-    f(unsafe { entered.as_ref() })
+    f(unsafe { entered.as_ref() }.filter(|entered| !entered.is_stale()))
 }
 
 /// Calls `f` with the current reactor, without counting a reference.

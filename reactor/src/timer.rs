@@ -16,6 +16,7 @@ use futures_core::Stream;
 use crate::budget;
 use crate::clock;
 use crate::deadlines::{Deadlines, Reset, Rewake, Ticket};
+use crate::fork;
 use crate::house::{House, HouseId};
 use crate::reactor::{Reactor, with_current};
 use crate::sync::Arc;
@@ -64,6 +65,7 @@ struct Pending {
     deadlines: Arc<Deadlines>,
     house: HouseId,
     ticket: Ticket,
+    born: fork::Generation,
 }
 
 impl Timer {
@@ -119,6 +121,7 @@ impl Timer {
     /// Makes it fire at `instant`; one in the past fires at the next poll, and wakes whoever waits.
     pub fn set_at(&mut self, instant: Instant) {
         self.when = Some(instant);
+        self.forget_parent();
         let Some(pending) = &self.pending else { return };
         let deadline = clock::deadline(instant);
         match pending.deadlines.reset(pending.ticket, deadline) {
@@ -175,7 +178,19 @@ impl Timer {
         self.missed = missed;
     }
 
+    /// Leaves alone what the parent process waits for, if this is a child of `fork`: its lock may never be released.
+    fn forget_parent(&mut self) {
+        if self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.born.is_stale())
+        {
+            std::mem::forget(self.pending.take());
+        }
+    }
+
     fn cancel(&mut self) {
+        self.forget_parent();
         if let Some(pending) = self.pending.take() {
             // The waker is dropped here, outside of every lock.
             drop(pending.deadlines.cancel(pending.ticket));
@@ -200,6 +215,7 @@ impl Timer {
 
     /// Leaves `cx`'s waker with the deadlines of `here`.
     fn wait(&mut self, when: Instant, here: &Reactor, cx: &Context<'_>) {
+        self.forget_parent();
         if let Some(pending) = &self.pending {
             if Arc::ptr_eq(&pending.deadlines, &here.shared().deadlines) {
                 match pending.deadlines.rewake(pending.ticket, cx.waker()) {
@@ -236,6 +252,7 @@ impl Pending {
             deadlines,
             house: here.id(),
             ticket: inserted.ticket,
+            born: fork::Generation::now(),
         })
     }
 

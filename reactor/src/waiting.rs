@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::budget;
+use crate::fork;
 use crate::reactor::with_current;
 use crate::source::{self, Direction, Place, Snapshot, Waited, bits};
 use crate::wrapper::{Async, Handle};
@@ -75,6 +76,9 @@ impl Handle {
     }
 
     fn look(&self) -> io::Result<Snapshot> {
+        if self.born.is_stale() {
+            return Err(fork::stale());
+        }
         let seen = self.slot.source.observe();
         if seen.is_retired() {
             return Err(source::ended());
@@ -177,9 +181,7 @@ struct Listed<'a> {
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry {
-            self.handle.slot.source.unlist(entry);
-        }
+        self.handle.unlist(self.entry);
     }
 }
 
@@ -219,9 +221,7 @@ impl<H: Borrow<Async<T>>, T> Future for Wait<H, T> {
 
 impl<H: Borrow<Async<T>>, T> Drop for Wait<H, T> {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry {
-            self.object.borrow().handle.slot.source.unlist(entry);
-        }
+        self.object.borrow().handle.unlist(self.entry);
     }
 }
 

@@ -2,6 +2,8 @@
 #![cfg(not(loom))]
 
 mod block_on;
+#[cfg(unix)]
+mod fork;
 mod io;
 mod local;
 mod panics;

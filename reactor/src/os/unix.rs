@@ -368,3 +368,24 @@ pub(crate) fn std_unix_address(path: &Path) -> io::Result<std::os::unix::net::So
     }
     std::os::unix::net::SocketAddr::from_pathname(path)
 }
+
+/// Has the functions called around every later `fork`: before it, and after it in the parent and in the child, each on
+/// the thread that forks.
+pub(crate) fn at_fork(
+    before: extern "C" fn(),
+    in_parent: extern "C" fn(),
+    in_child: extern "C" fn(),
+) {
+    unsafe extern "C" {
+        fn pthread_atfork(
+            before: Option<extern "C" fn()>,
+            in_parent: Option<extern "C" fn()>,
+            in_child: Option<extern "C" fn()>,
+        ) -> std::ffi::c_int;
+    }
+    // SAFETY: POSIX wants functions that may be called at any fork from now on: they live as long as the program, do not
+    // unwind, and take no lock in the child that was not taken before the fork.
+    let status = unsafe { pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    // It fails only without memory for the list. A fork then goes unnoticed, as in a program that calls clone itself.
+    let _ = status;
+}

@@ -249,3 +249,6 @@ pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAdd
     stream.set_nonblocking(true)?;
     Ok((stream, address))
 }
+
+/// There is no fork here.
+pub(crate) fn at_fork(_: extern "C" fn(), _: extern "C" fn(), _: extern "C" fn()) {}

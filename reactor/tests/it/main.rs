@@ -11,6 +11,7 @@ mod budget;
 mod clock;
 mod closing;
 mod debug;
+mod fork;
 mod global;
 mod interest;
 mod moving;
