@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures_lite::AsyncReadExt;
 use untether::{Async, Reactor};
 
-use crate::support::{Bell, Lent, block_on_in, ends, is_poll, look, poll_once, poll_with};
+use crate::support::{Bell, Lent, block_on_in, cloned, ends, is_poll, look, poll_once, poll_with};
 
 /// A source, its peer, and the reactor that they are tested in.
 fn source() -> (Reactor, Async<UnixStream>, UnixStream) {
@@ -112,6 +112,37 @@ fn an_event_between_an_attempt_and_its_would_block_is_not_lost() {
         read.as_mut().poll(&mut cx)
     });
     assert!(matches!(read, Poll::Ready(Ok(1))), "{read:?}");
+}
+
+/// The event comes when the waiter has looked, and has not left its waker yet.
+#[test]
+fn an_event_between_a_look_and_the_wait_is_not_lost() {
+    for listed in [true, false] {
+        let (reactor, source, peer) = source();
+        let (bell, waker) = Bell::new();
+        let sends = {
+            let reactor = reactor.clone();
+            cloned(waker, move || {
+                (&peer).write_all(b"x").unwrap();
+                look(&reactor);
+            })
+        };
+        reactor.enter(|| {
+            settle(&reactor);
+            let nothing = source.try_read_with(|mut source| source.read(&mut [0; 8]));
+            assert_eq!(nothing.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let mut cx = Context::from_waker(&sends);
+            let mut readable = source.readable();
+            let ready = if listed {
+                poll_with(&mut readable, &sends).is_ready()
+            } else {
+                source.poll_readable(&mut cx).is_ready()
+            };
+            // On a one-shot back end nobody had been asked to watch yet.
+            settle(&reactor);
+            assert!(ready || bell.rung() == 1, "listed: {listed}");
+        });
+    }
 }
 
 #[test]

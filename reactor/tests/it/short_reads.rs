@@ -23,13 +23,15 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
     (one, listener.accept().unwrap().0)
 }
 
-/// Reads to the end in pieces of up to 64 bytes, having let the reactor deliver all there is to be told, once it was
-/// registered and once more after each piece: then only the next event or the truth can end a wait.
-fn read_all(mut stream: Async<impl untether::IoSafe + io::Read + Send + 'static>) -> Vec<u8> {
+/// Reads what `wrap` makes to its end, in pieces of up to 64 bytes, in the reactor where it was made. All there is to be
+/// told is delivered before each piece, so nothing but what is remembered, or a new event, can end a wait.
+fn read_all<T: untether::IoSafe + io::Read>(
+    wrap: impl FnOnce() -> Async<T> + Send + 'static,
+) -> Vec<u8> {
     ends(move || {
         let reactor = Reactor::new().unwrap();
         block_on_in(&reactor, async {
-            stream.readable().await.unwrap();
+            let mut stream = wrap();
             let (mut all, mut piece) = (Vec::new(), [0; 64]);
             loop {
                 while look(&reactor) != 0 {}
@@ -48,12 +50,14 @@ fn the_end_that_came_with_the_last_data_is_seen() {
         let (mut writer, reader) = tcp_pair();
         writer.write_all(b"the last data").unwrap();
         writer.shutdown(Shutdown::Write).unwrap();
-        let reader = if plain {
-            reader.try_into().unwrap()
-        } else {
-            Async::new(reader).unwrap()
-        };
-        assert_eq!(read_all(reader), b"the last data");
+        let all = read_all(move || {
+            if plain {
+                reader.try_into().unwrap()
+            } else {
+                Async::new(reader).unwrap()
+            }
+        });
+        assert_eq!(all, b"the last data");
     }
 }
 
@@ -64,7 +68,7 @@ fn the_end_that_came_before_the_source_was_registered_is_seen() {
         writer.write_all(b"the last data").await.unwrap();
     });
     drop(writer);
-    assert_eq!(read_all(reader), b"the last data");
+    assert_eq!(read_all(|| reader), b"the last data");
 }
 
 /// A read stops at the mark of urgent data, though there is more behind it.
@@ -75,7 +79,8 @@ fn data_behind_an_urgent_mark_is_read() {
     send(&writer, b"!", SendFlags::OOB).unwrap();
     writer.write_all(b"behind").unwrap();
     writer.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(read_all(Async::new(reader).unwrap()), b"beforebehind");
+    let all = read_all(|| Async::new(reader).unwrap());
+    assert_eq!(all, b"beforebehind");
 }
 
 /// The same, the mark coming while the reader is between two reads.
@@ -125,10 +130,8 @@ fn data_behind_a_passed_descriptor_is_read() {
         (&writer).write_all(b"the rest").unwrap();
         drop(writer);
         let expected = "with a descriptor;".repeat(passed) + "the rest";
-        assert_eq!(
-            String::from_utf8(read_all(Async::new(reader).unwrap())).unwrap(),
-            expected
-        );
+        let all = read_all(|| Async::new(reader).unwrap());
+        assert_eq!(String::from_utf8(all).unwrap(), expected);
     }
 }
 
@@ -145,14 +148,14 @@ fn packets_in_the_clothes_of_a_stream_are_all_read() {
     writer.write_all(b"one").unwrap();
     writer.write_all(b"two").unwrap();
     drop(writer);
-    assert_eq!(read_all(Async::new(reader).unwrap()), b"onetwo");
+    assert_eq!(read_all(|| Async::new(reader).unwrap()), b"onetwo");
 
     let (mut writer, reader) = pair();
     writer.write_all(b"one").unwrap();
     writer.write_all(b"two").unwrap();
     drop(writer);
-    let reader: Async<UnixStream> = reader.try_into().unwrap();
-    assert_eq!(read_all(reader), b"onetwo");
+    let all = read_all(|| Async::<UnixStream>::try_from(reader).unwrap());
+    assert_eq!(all, b"onetwo");
 }
 
 /// One system call takes 1,024 buffers at most: with more of them each transfer is short of what was asked for.

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -135,6 +135,34 @@ pub(crate) fn waker(f: impl Fn() + Send + Sync + 'static) -> Waker {
         }
     }
     Waker::from(Arc::new(Call(f)))
+}
+
+/// A waker that passes its wakes on to `waker`, and calls `f` when it is cloned: between a waiter's look at what is ready
+/// and its waiting.
+pub(crate) fn cloned(waker: Waker, f: impl Fn() + 'static) -> Waker {
+    struct Call {
+        waker: Waker,
+        f: Box<dyn Fn()>,
+    }
+    const TABLE: RawWakerVTable = RawWakerVTable::new(
+        |call| {
+            // SAFETY: `call` is the leaked `Call` below, which is never freed.
+            let call = unsafe { &*call.cast::<Call>() };
+            (call.f)();
+            let waker = std::mem::ManuallyDrop::new(call.waker.clone());
+            // SAFETY: the parts of a waker that is given up for them.
+            RawWaker::new(waker.data(), waker.vtable())
+        },
+        |_| unreachable!("only clones are woken"),
+        // SAFETY: as above.
+        |call| unsafe { &*call.cast::<Call>() }.waker.wake_by_ref(),
+        |_| {},
+    );
+    let f = Box::new(f);
+    let call: &'static Call = Box::leak(Box::new(Call { waker, f }));
+    // SAFETY: the table's functions take the pointer for what it is. The waker stays on the thread that makes it, for the
+    // tests never send it, and its clones are those of `waker`, so `f` need not be Send.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::from_ref(call).cast(), &TABLE)) }
 }
 
 /// A descriptor that somebody else closes, perhaps too early.
