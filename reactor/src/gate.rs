@@ -7,7 +7,7 @@
 //!
 //! A task that computes, or was dropped, makes the bound pass. The gate then stays open for 4 batches, and for twice
 //! as many each time it happens again, up to 1,024; so such tasks cost others little, and nobody is ever delayed by
-//! more than [`MOST`].
+//! more than 3 ms.
 //!
 //! `owed` is how many waits are still to come back:
 //!

@@ -1,17 +1,18 @@
-//! What the operating system does for a reactor, and what differs between systems.
-//!
-//! No other file says `cfg(target_os)`. A back end implements [`Poller`]; a platform file provides [`RawSource`], the
-//! handle of a source as the OS knows it, with
-//!
-//! - `of(&impl AsSource)`: the handle of an object;
-//! - `add`, `modify`, `remove`: its registration with a `polling::Poller`;
-//! - `confirm(wants)`: which of `wants` hold this very moment, `None` where only waiting can tell (`confirms`), and
-//!   whether an event that nobody asked for is then to be believed (`counts_events`);
-//! - `set_nonblocking`, `is_stream`, `is_local`, `explain`;
-//!
-//! and `accept`, `connect`, `at_fork`.
-//!
-//! Public here: what exists on some systems only.
+//! What exists on some systems only: waiting for signals and processes (kqueue), for handles (Windows), and the global
+//! reactor's descriptor (Unix).
+
+// What the operating system does for a reactor, and what differs between systems.
+//
+// No other file says `cfg(target_os)`. A back end implements `Poller`; a platform file provides `RawSource`, the handle of
+// a source as the OS knows it, with
+//
+// - `of(&impl AsSource)`: the handle of an object;
+// - `add`, `modify`, `remove`: its registration with a `polling::Poller`;
+// - `confirm(wants)`: which of `wants` hold this very moment, `None` where only waiting can tell (`confirms`), and whether
+//   an event that nobody asked for is then to be believed (`counts_events`);
+// - `set_nonblocking`, `is_stream`, `is_local`, `explain`;
+//
+// and `accept`, `connect`, `at_fork`.
 
 use std::fmt;
 use std::io;

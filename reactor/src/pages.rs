@@ -6,6 +6,7 @@
 //!
 //! Not here: what a source is (`source`). The memory is bounded by the largest number of sources open at once.
 
+use crate::fork;
 use crate::os::RawSource;
 use crate::source::{Generation, Source};
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
@@ -34,6 +35,8 @@ struct Pages {
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(crate) index: u32,
+    /// In which process.
+    pub(crate) born: fork::Generation,
     pub(crate) source: &'static Source,
 }
 
@@ -47,7 +50,11 @@ pub(crate) fn open(raw: RawSource) -> Slot {
     drop(free);
     let source = get(index).expect("a slot that was handed out");
     source.open(raw, raw.confirms());
-    Slot { index, source }
+    Slot {
+        index,
+        born: fork::Generation::now(),
+        source,
+    }
 }
 
 /// The lock without which no source is made or ended, for a fork.

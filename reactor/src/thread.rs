@@ -1,6 +1,6 @@
 //! The thread that drives a reactor nobody owns: when it starts, waits and retires.
 //!
-//! It starts with the first wait under [`Policy::Auto`], blocks without a time-out while somebody waits, so an idle
+//! It starts with the first wait under `Policy::Auto`, blocks without a time-out while somebody waits, so an idle
 //! program has no wake-ups, and retires when nothing has lived in the reactor for a while.
 //!
 //! | from → to         | call     | by                   | ordering, and why                                         |

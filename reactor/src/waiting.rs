@@ -76,7 +76,7 @@ impl Handle {
     }
 
     fn look(&self) -> io::Result<Snapshot> {
-        if self.born.is_stale() {
+        if self.slot.born.is_stale() {
             return Err(fork::stale());
         }
         let seen = self.slot.source.observe();

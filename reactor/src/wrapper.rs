@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 
 use polling::AsSource;
 
-use crate::fork;
 use crate::os::RawSource;
 use crate::pages::{self, Slot};
 use crate::reactor::{Reactor, with_current};
@@ -56,8 +55,6 @@ pub struct Async<T> {
 pub(crate) struct Handle {
     pub(crate) slot: Slot,
     pub(crate) raw: RawSource,
-    /// In which process it was made.
-    pub(crate) born: fork::Generation,
     /// The kernel says that this is a byte stream.
     pub(crate) is_stream: bool,
     /// It is a socket of this machine, where a read also stops behind a message that carried descriptors.
@@ -164,7 +161,6 @@ impl<T> Async<T> {
         let handle = Handle {
             slot: pages::open(raw),
             raw,
-            born: fork::Generation::now(),
             is_stream,
             is_local,
             is_plain: true,
@@ -370,26 +366,25 @@ impl Handle {
         let handle = Handle {
             slot: pages::open(raw),
             raw,
-            born: fork::Generation::now(),
             is_stream: raw.is_stream(),
             is_local: raw.is_local(),
             is_plain: false,
         };
-        let Slot { index, source } = handle.slot;
+        let Slot { index, source, .. } = handle.slot;
         source.enroll(here, index, pinned)?;
         Ok(handle)
     }
 
     /// The end of the registration.
     fn retire(self) -> io::Result<()> {
-        let (slot, born) = (self.slot, self.born);
+        let slot = self.slot;
         std::mem::forget(self);
-        leave(slot, born)
+        leave(slot)
     }
 
     /// Gives an entry of the source's list back.
     pub(crate) fn unlist(&self, entry: Option<u32>) {
-        if let Some(entry) = entry.filter(|_| !self.born.is_stale()) {
+        if let Some(entry) = entry.filter(|_| !self.slot.born.is_stale()) {
             self.slot.source.unlist(entry);
         }
     }
@@ -398,12 +393,12 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // The OS may have lost the handle already, closed behind our back; nobody is left to care.
-        let _ = leave(self.slot, self.born);
+        let _ = leave(self.slot);
     }
 }
 
-fn leave(slot: Slot, born: fork::Generation) -> io::Result<()> {
-    if born.is_stale() {
+fn leave(slot: Slot) -> io::Result<()> {
+    if slot.born.is_stale() {
         return Ok(()); // The parent's registration stays as it is, and nobody here will ever use the slot.
     }
     let left = with_current(|here| slot.source.retire(slot.index, here));

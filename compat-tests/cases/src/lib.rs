@@ -42,7 +42,7 @@
 //! ```
 //!
 //! That much tests a runtime that only blocks. One that spawns implements [`Subject::spawn`] as well, and says so in
-//! [`Subject::abilities`]. For a table over several runtimes, time limits, or cases of your own, call [`check`] for
+//! [`Subject::abilities`]. For a table over several runtimes, time limits, or cases of your own, call [`check()`] for
 //! each [`Case`] and print the [`Verdict`]s as you like.
 //!
 //! A case that fails tells its panic messages with their places; one that hangs tells what it waited for, and the

@@ -90,7 +90,7 @@ fn every_operation_is_a_future_that_can_be_spawned() {
 #[test]
 fn a_wait_is_small_enough_to_be_kept_by_the_thousand() {
     assert!(
-        size_of::<Async<TcpStream>>() <= 40,
+        size_of::<Async<TcpStream>>() <= 32,
         "{}",
         size_of::<Async<TcpStream>>()
     );
