@@ -380,6 +380,13 @@ fn a_storm_of_signals_ends_no_wait_too_early_and_loses_nothing() {
                 assert_eq!(set, 0);
             };
             storm(200);
+            // An interrupted wait is a turn in which nothing happened.
+            let reactor = Reactor::new().unwrap();
+            let before = CAUGHT.load(Ordering::Relaxed);
+            while CAUGHT.load(Ordering::Relaxed) < before + 50 {
+                let turn = reactor.turn(Some(Duration::from_millis(2))).unwrap();
+                assert!(turn.seated && turn.events == 0);
+            }
             block_on(async {
                 let (mut one, mut other) = Async::<UnixStream>::pair().unwrap();
                 for round in 0..200u32 {
