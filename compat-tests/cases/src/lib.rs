@@ -67,6 +67,7 @@ mod block_on;
 mod cancel;
 mod connect;
 mod datagrams;
+mod executor;
 mod hangups;
 #[cfg(unix)]
 mod limits;
@@ -88,7 +89,7 @@ pub use case::{Case, Need, Verdict};
 pub use check::{DEFAULT_LIMIT, Outcome, assert_keeps, check};
 pub use child::serve_children;
 pub use scene::{Scene, Thread};
-pub use subject::{Abilities, LocalTask, Root, Subject, Task};
+pub use subject::{Abilities, LocalTask, Root, Spawner, Subject, Task};
 pub use tasks::Handle;
 
 /// Every case, promise by promise, in reading order.
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(pipes::cases());
     cases.extend(timers::cases());
     cases.extend(block_on::cases());
+    cases.extend(executor::cases());
     cases.extend(wakers::cases());
     cases.extend(cancel::cases());
     cases.extend(panics::cases());

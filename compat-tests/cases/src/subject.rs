@@ -9,6 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The future that a run is about. It stays on the thread that called [`Subject::run`].
@@ -19,6 +20,9 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A task that must stay on the thread that spawned it.
 pub type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Gives tasks to a run, from wherever it is called.
+pub type Spawner = Arc<dyn Fn(Task) + Send + Sync>;
 
 /// A runtime under test.
 ///
@@ -49,6 +53,12 @@ pub trait Subject: Send + Sync {
     /// The task itself, untouched: this runtime takes none.
     fn spawn_local(&self, task: LocalTask) -> Result<(), LocalTask> {
         Err(task)
+    }
+
+    /// A way to give tasks to the run that is under way on this thread, from its tasks and from other threads. The root
+    /// future calls this, and lets go of the spawner before it ends.
+    fn spawner(&self) -> Option<Spawner> {
+        None
     }
 
     /// A future that ends after `duration` by the runtime's own clock, if it has one beside untether's.

@@ -22,6 +22,13 @@ const ONE_PARKER: &str =
 const ONE_WAKER: &str =
     "one waker per thread: a wake of a nested run costs the other a poll, which a future must bear";
 
+const LOOPS_IN_PLACE: &str = "the thread polls a task that was woken meanwhile again at once, and takes no other: as many busy tasks as \
+     threads starve the rest";
+
+const OWNS_ITSELF: &str = "a pending task owns its waker, which owns the task: one that is never woken again is never dropped";
+
+const DIES_OF_PANICS: &str = "nothing stops a task's panic: it ends the thread of the pool, or comes out of the run that polled the task";
+
 /// All of them.
 pub const DEVIATIONS: &[Deviation] = &[
     Deviation {
@@ -70,6 +77,30 @@ pub const DEVIATIONS: &[Deviation] = &[
         subject: "pollster",
         case: "an_outer_wake_does_not_poll_the_inner",
         reason: ONE_WAKER,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "futures-thread-pool",
+        case: "a_busy_task_starves_nobody",
+        reason: LOOPS_IN_PLACE,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "futures-thread-pool",
+        case: "a_task_left_behind_is_dropped_with_the_run",
+        reason: OWNS_ITSELF,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "futures-thread-pool",
+        case: "a_task_that_panics_spares_the_others",
+        reason: DIES_OF_PANICS,
+        checked: "2026-11-24",
+    },
+    Deviation {
+        subject: "futures-local-pool",
+        case: "a_task_that_panics_spares_the_others",
+        reason: DIES_OF_PANICS,
         checked: "2026-11-24",
     },
 ];

@@ -1,4 +1,5 @@
 //! The suite itself: does it catch a broken runtime, say what happened, and go on?
 
+mod broken;
 mod toys;
 mod verdicts;

@@ -1,9 +1,10 @@
 //! `futures::executor::ThreadPool`: tasks on two threads, beside `futures::executor::block_on` for the root.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use futures_executor::{ThreadPool, ThreadPoolBuilder, block_on};
-use untether_conformance::{Abilities, Root, Subject, Task};
+use untether_conformance::{Abilities, Root, Spawner, Subject, Task};
 
 #[derive(Debug)]
 pub(super) struct FuturesThreadPool;
@@ -34,6 +35,11 @@ impl Subject for FuturesThreadPool {
             pool.spawn_ok(task);
         });
         Ok(())
+    }
+
+    fn spawner(&self) -> Option<Spawner> {
+        let pool = POOL.with_borrow(Option::clone)?;
+        Some(Arc::new(move |task| pool.spawn_ok(task)))
     }
 
     fn abilities(&self) -> Abilities {

@@ -9,7 +9,7 @@ use std::thread;
 
 use async_executor::Executor;
 use futures_lite::future::block_on;
-use untether_conformance::{Abilities, Root, Subject, Task};
+use untether_conformance::{Abilities, Root, Spawner, Subject, Task};
 
 #[derive(Debug)]
 pub(super) struct Smol;
@@ -54,6 +54,11 @@ impl Subject for Smol {
             executor.spawn(task).detach();
         });
         Ok(())
+    }
+
+    fn spawner(&self) -> Option<Spawner> {
+        let executor = RUNNING.with_borrow(|running| running.last().cloned())?;
+        Some(Arc::new(move |task| executor.spawn(task).detach()))
     }
 
     fn abilities(&self) -> Abilities {

@@ -1,8 +1,9 @@
 //! tokio with two workers, without its I/O driver. Its timers run, beside ours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use untether_conformance::{Abilities, Root, Subject, Task};
+use untether_conformance::{Abilities, Root, Spawner, Subject, Task};
 
 #[derive(Debug)]
 pub(super) struct TokioMultiThread;
@@ -30,6 +31,11 @@ impl Subject for TokioMultiThread {
 
     fn own_sleep(&self, duration: Duration) -> Option<Task> {
         Some(Box::pin(tokio::time::sleep(duration)))
+    }
+
+    fn spawner(&self) -> Option<Spawner> {
+        let handle = tokio::runtime::Handle::current();
+        Some(Arc::new(move |task| drop(handle.spawn(task))))
     }
 
     fn abilities(&self) -> Abilities {

@@ -1,16 +1,17 @@
 //! Ours: many tasks on this thread, which drives a reactor while it waits.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
-use untether_conformance::{Abilities, LocalTask, Root, Subject, Task};
-use untether_executors::{Local, LocalHandle};
+use untether_conformance::{Abilities, LocalTask, Root, Spawner, Subject, Task};
+use untether_executors::{Local, LocalHandle, Remote, Spawn};
 
 #[derive(Debug)]
 pub(super) struct UntetherLocal;
 
 thread_local! {
     /// The executors that run on this thread, the innermost last.
-    static RUNNING: RefCell<Vec<LocalHandle>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: RefCell<Vec<(LocalHandle, Remote)>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Leave;
@@ -25,7 +26,7 @@ impl Drop for Leave {
 
 fn give(task: LocalTask) {
     RUNNING.with_borrow(|running| {
-        let local = running.last().expect("spawned outside a run");
+        let (local, _) = running.last().expect("spawned outside a run");
         local.spawn(task).detach();
     });
 }
@@ -37,7 +38,7 @@ impl Subject for UntetherLocal {
 
     fn run(&self, root: Root) {
         let local = Local::new();
-        RUNNING.with_borrow_mut(|running| running.push(local.handle()));
+        RUNNING.with_borrow_mut(|running| running.push((local.handle(), local.remote())));
         let _leave = Leave;
         local.run(root);
     }
@@ -50,6 +51,11 @@ impl Subject for UntetherLocal {
     fn spawn_local(&self, task: LocalTask) -> Result<(), LocalTask> {
         give(task);
         Ok(())
+    }
+
+    fn spawner(&self) -> Option<Spawner> {
+        let remote = RUNNING.with_borrow(|running| running.last().map(|(_, it)| it.clone()))?;
+        Some(Arc::new(move |task| remote.spawn(task).detach()))
     }
 
     fn abilities(&self) -> Abilities {

@@ -1,8 +1,9 @@
 //! Ours: work stealing over two workers. An idle one drives the pool's reactor; the root future stays on this thread.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
-use untether_conformance::{Abilities, Root, Subject, Task};
+use untether_conformance::{Abilities, Root, Spawner, Subject, Task};
 use untether_executors::{Pool, PoolHandle};
 
 #[derive(Debug)]
@@ -40,6 +41,11 @@ impl Subject for UntetherPool {
             pool.spawn(task).detach();
         });
         Ok(())
+    }
+
+    fn spawner(&self) -> Option<Spawner> {
+        let pool = RUNNING.with_borrow(|running| running.last().cloned())?;
+        Some(Arc::new(move |task| pool.spawn(task).detach()))
     }
 
     fn abilities(&self) -> Abilities {
