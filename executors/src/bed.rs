@@ -70,12 +70,17 @@ impl Bed {
 
     /// Serves I/O and timers that are ready, without waiting.
     pub(crate) fn glance(&self) {
-        if let Bed::Reactor(parker) = self {
-            // Nobody to report to: a waiter's own system call will say what is wrong, and if the poller itself has
-            // failed, the next `park` meets the same error.
-            let _ = parker.reactor().turn(Some(Duration::ZERO));
+        if let Some(reactor) = self.reactor() {
+            glance(reactor);
         }
     }
+}
+
+/// Serves I/O and timers of a reactor that are ready, without waiting.
+pub(crate) fn glance(reactor: &Reactor) {
+    // Nobody to report to: a waiter's own system call will say what is wrong, and if the poller itself has failed, the
+    // next `park` meets the same error.
+    let _ = reactor.turn(Some(Duration::ZERO));
 }
 
 impl Caller {

@@ -4,6 +4,7 @@
 //! |----------------------------------------------------------------------|--------------|--------------|-------------|
 //! | wait for one future: `main`, a test, a plain thread                  | [`block_on()`] | one, `!Send` | this one    |
 //! | many tasks that share data without locks; lowest cost per event      | [`Local`]    | `!Send`      | this one    |
+//! | the same, a step at a time, inside a game loop or a test              | [`Local::try_tick`] | `!Send` | this one    |
 //! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
 //! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |
 //!

@@ -8,6 +8,10 @@
 //! The reactor is the one that the thread is in when `run` is called; in the outermost call, the executor's own.
 //! Calls of `run` may nest, on the same executor too: whoever is innermost sleeps, and `caller` says how to wake it.
 //!
+//! A `tick` is a `run` of one task, except that it leaves the tasks in the executor's own reactor when it ends, where the
+//! next tick finds them: were all woken each time, a loop of ticks would never be idle. Who then drives another reactor
+//! turns them out first (`in_own`).
+//!
 //! No wake-up is lost: news from this thread are seen because it looks before it sleeps, or, inside the park, because
 //! `asleep` makes `schedule` ring; news from others are queued first and rung for then, which is enough (`bell`).
 //!
@@ -28,7 +32,7 @@ use async_task::{Runnable, Task};
 use concurrent_queue::ConcurrentQueue;
 use untether::Reactor;
 
-use crate::bed::{Bed, Caller};
+use crate::bed::{self, Bed, Caller};
 use crate::bell::Bell;
 use crate::pool;
 use crate::spawn::{LocalSpawn, Spawn};
@@ -43,8 +47,9 @@ const NEXT_MAX: u32 = 7;
 
 /// An executor for tasks that need not be `Send`, all on the thread that made it.
 ///
-/// Tasks run only inside [`run`](Local::run). Meanwhile the thread drives the executor's own reactor, or, if it is in
-/// one already, that one. Dropping the executor drops the futures of all its tasks, on this thread, before it returns.
+/// Tasks run only inside [`run`](Local::run), [`tick`](Local::tick) and [`try_tick`](Local::try_tick). Meanwhile the
+/// thread drives the executor's own reactor, or, if it is in one already, that one. Dropping the executor drops the
+/// futures of all its tasks, on this thread, before it returns.
 ///
 /// # Examples
 ///
@@ -66,6 +71,8 @@ pub struct Local {
     shared: Arc<Shared>,
     /// In our own reactor, for the outermost `run`.
     bed: Bed,
+    /// Whether tasks may wait in our own reactor, because of a tick, though nobody drives it.
+    in_own: Cell<bool>,
     not_send: PhantomData<Rc<()>>,
 }
 
@@ -82,6 +89,7 @@ impl Local {
                 live: Live::new(1),
             }),
             bed: Bed::new(Reactor::new().ok().as_ref()),
+            in_own: Cell::new(false),
             not_send: PhantomData,
         }
     }
@@ -119,18 +127,147 @@ impl Local {
             Some(outer) => {
                 // Workers of a pool around us shall not wait for what this one cannot run meanwhile.
                 let _blocked = pool::step_aside();
+                self.move_out(&outer);
                 self.run_in(&Bed::new(Some(&outer)), future)
             }
             None => {
-                let _evicted = EvictAtEnd(self.bed.reactor());
+                let _evicted = EvictAtEnd(self);
                 self.run_in(&self.bed, future)
             }
         }
     }
 
+    /// The same as [`run`](Local::run), for those who know it by this name from `tokio`'s `LocalSet` and `futures`'
+    /// `LocalPool`.
+    ///
+    /// # Panics
+    /// If the future does, but not if a task does.
+    pub fn run_until<F: Future>(&self, future: F) -> F::Output {
+        self.run(future)
+    }
+
     fn run_in<F: Future>(&self, bed: &Bed, future: F) -> F::Output {
-        let _innermost = Innermost::begin(&self.shared, self.mine(), bed.caller());
+        let _innermost = Innermost::begin(&self.shared, self.mine(), Some(bed.caller()));
         bed.enter(|| self.drive(bed, future))
+    }
+
+    /// Wakes the tasks that wait in our own reactor because of a tick, so that they move to `driven`.
+    fn move_out(&self, driven: &Reactor) {
+        if let Some(own) = self.bed.reactor().filter(|own| *own != driven) {
+            if self.in_own.replace(false) {
+                own.evict();
+            }
+        }
+    }
+
+    /// Runs one task, once. Waits for one to become ready if none is, and drives I/O and timers meanwhile: for ever, if
+    /// nothing ever wakes a task and no other thread starts one.
+    ///
+    /// What tasks wait for stays with this executor between two ticks, and nobody looks after it then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use untether::Timer;
+    /// use untether_executors::Local;
+    ///
+    /// let local = Local::new();
+    /// let nap = local.spawn(Timer::after(Duration::from_millis(1)));
+    /// local.tick(); // It starts to wait,
+    /// local.tick(); // and has waited.
+    /// assert!(nap.is_finished());
+    /// ```
+    pub fn tick(&self) {
+        match Reactor::entered() {
+            Some(outer) => {
+                let _blocked = pool::step_aside();
+                self.move_out(&outer);
+                self.tick_in(&Bed::new(Some(&outer)));
+            }
+            None => {
+                self.in_own.set(true);
+                self.tick_in(&self.bed);
+            }
+        }
+    }
+
+    fn tick_in(&self, bed: &Bed) {
+        let _innermost = Innermost::begin(&self.shared, self.mine(), Some(bed.caller()));
+        bed.enter(|| {
+            while !self.step(bed.reactor()) {
+                self.sleep(bed);
+            }
+        });
+    }
+
+    /// Runs one task, once, if one is ready, and never waits. Whether it did.
+    ///
+    /// I/O and timers are looked after as often as in [`run`](Local::run): when no task is ready, and after 61 ticks or
+    /// as many as tasks were queued then. So `false` means that nothing could be done at that moment. What tasks wait for
+    /// stays with this executor between two ticks, and nobody looks after it then.
+    ///
+    /// A task that wakes itself is ready at once: bound a loop by time or number.
+    ///
+    /// # Examples
+    ///
+    /// A game draws a frame every 16 ms, and its tasks get what time is left.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use untether::Timer;
+    /// use untether_executors::Local;
+    ///
+    /// let local = Local::new();
+    /// let doors = local.spawn(async {
+    ///     for _ in 0..3 {
+    ///         Timer::after(Duration::from_millis(1)).await;
+    ///     }
+    /// });
+    /// while !doors.is_finished() {
+    ///     let frame_ends = Instant::now() + Duration::from_millis(16);
+    ///     // Draw. Then:
+    ///     while Instant::now() < frame_ends && local.try_tick() {}
+    /// #   std::thread::sleep(Duration::from_millis(1));
+    /// }
+    /// ```
+    pub fn try_tick(&self) -> bool {
+        let step = |reactor| {
+            let _innermost = Innermost::begin(&self.shared, self.mine(), None);
+            self.step(reactor)
+        };
+        match (Reactor::entered(), self.bed.reactor()) {
+            (Some(outer), _) => {
+                self.move_out(&outer);
+                step(Some(&outer))
+            }
+            (None, Some(own)) => {
+                self.in_own.set(true);
+                own.enter(|| step(Some(own)))
+            }
+            (None, None) => step(None),
+        }
+    }
+
+    /// Runs one task, if one is ready after a look at I/O. Whether it did.
+    fn step(&self, reactor: Option<&Reactor>) -> bool {
+        let mine = self.mine();
+        let due = mine.ticks_left.get() == 0;
+        let ready = if due { None } else { mine.pop() };
+        let runnable = ready.or_else(|| {
+            if let Some(reactor) = reactor {
+                bed::glance(reactor);
+            }
+            self.shared.fetch();
+            mine.ticks_left.set(mine.generation());
+            mine.pop()
+        });
+        let Some(runnable) = runnable else {
+            return false;
+        };
+        mine.ticks_left.set(mine.ticks_left.get() - 1);
+        mine.run(runnable);
+        true
     }
 
     fn drive<F: Future>(&self, bed: &Bed, future: F) -> F::Output {
@@ -461,6 +598,8 @@ struct Mine {
     streak: Cell<u32>,
     in_task: Cell<bool>,
     asleep: Cell<bool>,
+    /// How many ticks there may be before the next look at I/O.
+    ticks_left: Cell<usize>,
 }
 
 impl Mine {
@@ -500,21 +639,23 @@ impl Mine {
     }
 }
 
-/// While it lives, a call of `run` is the innermost one.
+/// While it lives, a call of `run` or a tick is the innermost one.
 struct Innermost<'a> {
     shared: &'a Shared,
     mine: &'a Mine,
-    outer: Option<Caller>,
+    /// The caller of the outer call, if this one has put another in its place.
+    outer: Option<Option<Caller>>,
     in_task: bool,
     asleep: bool,
 }
 
 impl<'a> Innermost<'a> {
-    fn begin(shared: &'a Shared, mine: &'a Mine, caller: Caller) -> Innermost<'a> {
+    /// `caller` wakes this call; one that never sleeps needs none.
+    fn begin(shared: &'a Shared, mine: &'a Mine, caller: Option<Caller>) -> Innermost<'a> {
         Innermost {
             shared,
             mine,
-            outer: lock(&shared.caller).replace(caller),
+            outer: caller.map(|caller| lock(&shared.caller).replace(caller)),
             // A nested call is inside a task, perhaps, and yet what it wakes itself is not woken by a task.
             in_task: mine.in_task.replace(false),
             // Inside a waker, perhaps, that the park of the outer call is calling.
@@ -527,22 +668,28 @@ impl Drop for Innermost<'_> {
     fn drop(&mut self) {
         self.mine.in_task.set(self.in_task);
         self.mine.asleep.set(self.asleep);
-        let outer = self.outer.take();
-        let ours = std::mem::replace(&mut *lock(&self.shared.caller), outer.clone());
-        drop(ours);
+        if let Some(outer) = self.outer.take() {
+            let ours = std::mem::replace(&mut *lock(&self.shared.caller), outer);
+            drop(ours);
+        }
         // An outer call that is awake looks before it sleeps. One that is asleep shares its bell with us, who may have
-        // heard what was meant for it.
-        if let Some(outer) = outer.filter(|_| self.asleep) {
-            outer.call();
+        // heard what was meant for it, or woken a task without ringing.
+        if self.asleep {
+            let _ = self.shared.bell.ring();
+            let outer = lock(&self.shared.caller).clone();
+            if let Some(outer) = outer {
+                outer.call();
+            }
         }
     }
 }
 
-struct EvictAtEnd<'a>(Option<&'a Reactor>);
+struct EvictAtEnd<'a>(&'a Local);
 
 impl Drop for EvictAtEnd<'_> {
     fn drop(&mut self) {
-        if let Some(reactor) = self.0 {
+        self.0.in_own.set(false);
+        if let Some(reactor) = self.0.bed.reactor() {
             reactor.evict();
         }
     }

@@ -10,6 +10,7 @@ mod panics;
 mod pool;
 mod shutdown;
 mod storm;
+mod ticks;
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
