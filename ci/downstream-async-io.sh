@@ -151,9 +151,9 @@ if [ "$(uname -s)" = Linux ]; then
     cargo build --quiet --examples
     show linux-timerfd : 'Woke up'
     # shellcheck disable=SC2016
-    show unix-signal 'if grep -q Waiting "$out"; then kill -INT "$pid" || true; fi' 'Done!'
+    show unix-signal 'if grep -qs Waiting "$out"; then kill -INT "$pid" || true; fi' 'Done!'
     # shellcheck disable=SC2016
-    show linux-inotify 'if grep -q Watching "$out"; then touch "$work/news"; fi' 'news'
+    show linux-inotify 'if grep -qs Watching "$out"; then touch "$work/news"; fi' 'news'
 fi
 
 echo
