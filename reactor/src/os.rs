@@ -8,8 +8,8 @@
 //
 // - `of(&impl AsSource)`: the handle of an object;
 // - `add`, `modify`, `remove`: its registration with a `polling::Poller`;
-// - `confirm(wants)`: which of `wants` hold this very moment, `None` where only waiting can tell (`confirms`), and whether
-//   an event that nobody asked for is then to be believed (`counts_events`);
+// - `confirm(wants, seen)`: which of `wants` hold this very moment, `None` where only waiting can tell (`confirms`), and
+//   whether an event that nobody asked for is then to be believed (`counts_events`);
 // - `set_nonblocking`, `is_stream`, `is_local`, `explain`;
 //
 // and `accept`, `connect`, `at_fork`.
@@ -22,6 +22,7 @@ use std::io;
     not(polling_test_poll_backend)
 ))]
 mod alarm;
+mod ask;
 #[cfg(all(
     any(target_os = "linux", target_os = "android"),
     not(polling_test_poll_backend)

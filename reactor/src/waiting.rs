@@ -113,7 +113,7 @@ impl Handle {
         let seen = self.look()?;
         if seen.has(direction.bits()) == 0 {
             // No driver may have been there to tell; the OS itself knows, on most systems.
-            let holds = self.raw.confirm(direction.bits())?;
+            let holds = self.raw.confirm(direction.bits(), 0)?;
             if holds.is_some_and(|holds| holds & direction.bits() == 0) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -157,7 +157,7 @@ impl Handle {
                 ready!(self.wait(cx, &mut place))?;
                 continue;
             }
-            match self.raw.confirm(wants)? {
+            match self.raw.confirm(wants, set)? {
                 Some(holds) if holds & wants != 0 => return Poll::Ready(Ok(holds)),
                 Some(_) => {
                     source.clear(set, seen);

@@ -346,7 +346,7 @@ impl<T> Async<T> {
     /// False where the OS does not tell this apart from data; the end is then seen by reading.
     pub fn peer_closed(&self) -> bool {
         let remembered = self.handle.slot.source.observe().has(bits::READ_CLOSED);
-        let said = match self.handle.raw.confirm(bits::READ_CLOSED) {
+        let said = match self.handle.raw.confirm(bits::READ_CLOSED, remembered) {
             Ok(Some(holds)) => holds & bits::READ_CLOSED,
             _ => remembered,
         };

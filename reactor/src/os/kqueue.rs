@@ -243,9 +243,9 @@ impl RawSource {
         }
     }
 
-    pub(crate) fn confirm(self, wants: u64) -> io::Result<Option<u64>> {
+    pub(crate) fn confirm(self, wants: u64, seen: u64) -> io::Result<Option<u64>> {
         match self {
-            RawSource::Descriptor(fd) => fd.confirm(wants),
+            RawSource::Descriptor(fd) => fd.confirm(wants, seen),
             RawSource::Signal(_) | RawSource::Process(_) => Ok(None),
         }
     }

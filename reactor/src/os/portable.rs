@@ -141,6 +141,10 @@ fn news(event: &Event) -> u64 {
     // An event of nothing is poll(2)'s word for a descriptor that is not open.
     if event.is_err() == Some(true) || news == 0 {
         news |= bits::ERROR | bits::READ_READY | bits::WRITE_READY;
+        if cfg!(windows) {
+            // A refused connection. WSAPoll may not know of it, so it is noted as something that lasts.
+            news |= bits::WRITE_CLOSED;
+        }
     }
     news
 }

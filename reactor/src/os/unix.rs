@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use polling::{Event, PollMode, Poller};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, SocketAddrUnix, SocketType, addr::SocketAddrArg, sockopt::socket_type,
 };
 
-use crate::source::bits;
+use super::ask::ask;
 
 /// The descriptor of the global reactor, or `None` where its poller has none (the poll(2) back end).
 ///
@@ -133,58 +133,9 @@ impl Descriptor {
         false
     }
 
-    /// Asks the kernel which of `wants` hold this very moment. `None`: only waiting can tell.
-    pub(crate) fn confirm(self, wants: u64) -> io::Result<Option<u64>> {
-        let mut flags = PollFlags::empty();
-        if wants & bits::READ != 0 {
-            flags |= PollFlags::IN;
-        }
-        if wants & bits::WRITE != 0 {
-            flags |= PollFlags::OUT;
-        }
-        if wants & bits::PRIORITY != 0 {
-            flags |= PollFlags::PRI;
-        }
-        if wants & bits::READ_CLOSED != 0 {
-            flags |= half_close();
-        }
-        let fd = self.borrow()?;
-        let mut asked = [PollFd::from_borrowed_fd(fd, flags)];
-        let now = rustix::event::Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        loop {
-            match poll(&mut asked, Some(&now)) {
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-                Ok(_) => break,
-            }
-        }
-        let said = asked[0].revents();
-        if said.contains(PollFlags::NVAL) {
-            return Err(Errno::BADF.into());
-        }
-        let mut holds = 0;
-        if said.contains(PollFlags::IN) {
-            holds |= bits::READ_READY;
-        }
-        if said.contains(PollFlags::OUT) {
-            holds |= bits::WRITE_READY;
-        }
-        if said.contains(PollFlags::PRI) {
-            holds |= bits::PRIORITY;
-        }
-        if said.intersects(half_close()) {
-            holds |= bits::READ_CLOSED;
-        }
-        if said.contains(PollFlags::HUP) {
-            holds |= bits::READ_CLOSED | bits::WRITE_CLOSED;
-        }
-        if said.contains(PollFlags::ERR) {
-            holds |= bits::ERROR | bits::READ_READY | bits::WRITE_READY;
-        }
-        Ok(Some(holds))
+    /// Asks the kernel which of `wants` hold this very moment, whatever was `seen`. `None`: only waiting can tell.
+    pub(crate) fn confirm(self, wants: u64, _seen: u64) -> io::Result<Option<u64>> {
+        ask(self.borrow()?, wants, half_close(), PollFlags::PRI).map(Some)
     }
 
     pub(crate) fn set_nonblocking(self, nonblocking: bool) -> io::Result<()> {
