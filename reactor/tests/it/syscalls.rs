@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
-use untether::{Async, Reactor, Timer};
+use untether::{Async, Reactor, Timer, timeout};
 
 use crate::support::{
     Dice, Driving, PATIENCE, asleep, block_on, child, child_of, in_child, is_child, is_epoll,
@@ -158,6 +158,31 @@ fn a_blocked_echo_round_trip_makes_three_system_calls() {
             mark();
             loop {
                 match stream.read(&mut buf).await.unwrap() {
+                    0 => break,
+                    n => stream.write_all(&buf[..n]).await.unwrap(),
+                }
+            }
+            mark();
+        },
+    );
+    if let Some(each) = each.filter(|_| is_epoll()) {
+        assert!(each <= 3.2, "{each} system calls each");
+    }
+}
+
+/// A limit for each read, and a timer that is far away, are nothing that the OS has to hear of.
+#[test]
+fn time_limits_make_no_system_call_for_each_round_trip() {
+    let each = echo(
+        "syscalls::time_limits_make_no_system_call_for_each_round_trip",
+        async |mut stream| {
+            let mut buf = [0; 1024];
+            let mut far = Timer::after(Duration::from_secs(3600));
+            assert!(poll_once(&mut far).is_pending());
+            mark();
+            loop {
+                let read = timeout(Duration::from_secs(60), stream.read(&mut buf));
+                match read.await.unwrap().unwrap() {
                     0 => break,
                     n => stream.write_all(&buf[..n]).await.unwrap(),
                 }
