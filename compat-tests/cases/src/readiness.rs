@@ -273,7 +273,10 @@ fn an_event_during_the_attempt_is_not_forgotten(scene: &Scene) {
                 let_the_reactor_notice();
                 return nothing;
             }
-            assert_eq!(&byte, b"2");
+            // An attempt that found nothing, because an event came in that was not about bytes, is no mistake.
+            if result.is_ok() {
+                assert_eq!(&byte, b"2");
+            }
             result
         }));
         assert!(poll_with(read.as_mut(), &bell.waker()).is_pending());
