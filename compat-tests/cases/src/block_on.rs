@@ -32,7 +32,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::of(
             a_future_that_is_not_woken_is_not_polled,
             "The runtime spins while there is nothing to do.",
-        ),
+        )
+        .needs(&[Need::PollsOnlyWhenWoken]),
         Case::of(
             a_wake_after_the_end_is_harmless,
             "A late answer to a run that is over crashes the program.",
@@ -40,7 +41,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::of(
             a_stale_wake_does_not_reach_the_next_run,
             "A run is polled for the news of an earlier one on the same thread.",
-        ),
+        )
+        .needs(&[Need::PollsOnlyWhenWoken]),
         Case::of(
             a_hundred_runs_follow_each_other,
             "A program that runs many futures one by one slows down, leaks or stops.",
@@ -54,12 +56,12 @@ pub(crate) fn cases() -> Vec<Case> {
             an_inner_wake_does_not_poll_the_outer,
             "A run is polled for the news of one inside it.",
         )
-        .needs(&[Need::Nesting]),
+        .needs(&[Need::Nesting, Need::PollsOnlyWhenWoken]),
         Case::of(
             an_outer_wake_does_not_poll_the_inner,
             "A run inside another is polled for the other's news.",
         )
-        .needs(&[Need::Nesting]),
+        .needs(&[Need::Nesting, Need::PollsOnlyWhenWoken]),
         Case::of(
             io_goes_on_in_a_nested_run,
             "A run inside another waits for a reactor that the outer one holds.",

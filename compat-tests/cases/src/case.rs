@@ -84,6 +84,10 @@ pub enum Need {
     Nesting,
     /// A runtime with timers of its own.
     OwnTimers,
+    /// A runtime that polls only what was woken.
+    PollsOnlyWhenWoken,
+    /// A runtime that polls as soon as it can.
+    PollsAtOnce,
     /// No other case at the same time: it measures time, or takes much of the machine.
     Alone,
     /// A process of its own: it breaks descriptors or limits that everything in a process shares.
@@ -104,6 +108,11 @@ impl Need {
                 abilities.own_timers,
                 "this runtime has no timers of its own",
             ),
+            Need::PollsOnlyWhenWoken => (
+                !abilities.polls_unasked,
+                "this runtime polls what was not woken, by design",
+            ),
+            Need::PollsAtOnce => (!abilities.polls_late, "this runtime polls late, by design"),
             // Those who run the case see to these two.
             Need::Alone | Need::OwnProcess => (true, ""),
         };

@@ -95,4 +95,8 @@ pub struct Abilities {
     pub nests: bool,
     /// `own_sleep` returns something.
     pub own_timers: bool,
+    /// It takes a millisecond or so from a wake to the poll, by design.
+    pub polls_late: bool,
+    /// It polls futures that were not woken, by design: futures must bear that, and it is no mistake.
+    pub polls_unasked: bool,
 }

@@ -20,7 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
             short_timers_are_not_rounded_up,
             "Short sleeps take a millisecond or more longer than asked.",
         )
-        .needs(&[Need::Alone]),
+        .needs(&[Need::PollsAtOnce, Need::Alone]),
         Case::of(
             a_deadline_of_now_fires_at_once,
             "A sleep of no time sleeps, or a deadline that has passed never comes.",

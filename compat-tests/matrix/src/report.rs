@@ -1,6 +1,7 @@
 //! What a person reads: a table of who keeps what, then every failure in full, then one line of totals.
 //!
-//! The table stays within 100 columns: subjects are headed by a few letters, which a legend explains.
+//! A table stays within 100 columns: subjects are headed by a few letters, which a legend explains, and those that do
+//! not fit beside the others follow in a table of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -11,6 +12,9 @@ use untether_conformance::Case;
 use crate::plan::{Finding, Standing, Totals};
 use crate::subjects::Entrant;
 
+/// How many subjects fit beside the longest name of a case. The others get a table of their own.
+const TABLE_COLUMNS: usize = 9;
+
 /// Prints the whole report. The totals are alone on the last line.
 pub(crate) fn print(
     cases: &[Case],
@@ -18,8 +22,10 @@ pub(crate) fn print(
     findings: &[Finding],
     out: &mut impl Write,
 ) -> io::Result<()> {
-    writeln!(out, "{}", table(cases, entrants, findings))?;
-    writeln!(out)?;
+    for entrants in entrants.chunks(TABLE_COLUMNS) {
+        writeln!(out, "{}", table(cases, entrants, findings))?;
+        writeln!(out)?;
+    }
     for entrant in entrants {
         writeln!(
             out,

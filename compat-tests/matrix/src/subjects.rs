@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use untether_conformance::Subject;
 
+use self::hostile::{Hostile, Whim};
+
 mod futures_local_pool;
 mod futures_thread_pool;
+mod hostile;
 mod pollster;
 mod smol;
 mod tokio_current_thread;
@@ -47,10 +50,10 @@ impl Entrant {
     }
 }
 
-/// All of them, ours first.
+/// All of them: ours first, those that mean no good last.
 #[must_use]
 pub fn all() -> Vec<Entrant> {
-    vec![
+    let mut entrants = vec![
         Entrant::new(
             "bo",
             "one future on this thread, which drives",
@@ -96,5 +99,10 @@ pub fn all() -> Vec<Entrant> {
             "smol's executor on two threads; our thread drives",
             smol::Smol,
         ),
-    ]
+    ];
+    entrants.extend(Whim::ALL.map(|whim| {
+        let (_, short, about) = whim.about();
+        Entrant::new(short, about, Hostile(whim))
+    }));
+    entrants
 }
