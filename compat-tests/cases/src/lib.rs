@@ -45,6 +45,8 @@
 //! [`Subject::abilities`]. For a table over several runtimes, time limits, or cases of your own, call [`check()`] for
 //! each [`Case`] and print the [`Verdict`]s as you like.
 //!
+//! [`conformance!`] makes one `#[test]` of each case instead, so that `cargo test` names what is broken.
+//!
 //! A case that fails tells its panic messages with their places; one that hangs tells what it waited for, and the
 //! state of every reactor. The first check installs a panic hook, which records the panics of cases and leaves all
 //! others to the hook that was there before.
@@ -57,7 +59,9 @@ mod blackbox;
 mod case;
 mod check;
 mod child;
+mod editions;
 mod gate;
+mod harness;
 mod scene;
 mod subject;
 mod tasks;
@@ -88,6 +92,8 @@ mod wakers;
 pub use case::{Case, Need, Verdict};
 pub use check::{DEFAULT_LIMIT, Outcome, assert_keeps, check};
 pub use child::serve_children;
+pub use editions::Edition;
+pub use harness::{advise, assert_keeps_case};
 pub use scene::{Scene, Thread};
 pub use subject::{Abilities, LocalTask, Root, Spawner, Subject, Task};
 pub use tasks::Handle;
