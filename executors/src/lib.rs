@@ -6,6 +6,7 @@
 //! | many tasks that share data without locks; lowest cost per event      | [`Local`]    | `!Send`      | this one    |
 //! | the same, a step at a time, inside a game loop or a test              | [`Local::try_tick`] | `!Send` | this one    |
 //! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
+//! | one call that blocks or computes for long                             | [`spawn_blocking`] | a function, `Send` | those of `blocking` |
 //! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |
 //!
 //! All of them own a reactor and park in it, so an event is handled by the thread that runs the task, and no thread
@@ -16,6 +17,9 @@
 //! In all of them, a panic in a task reaches whoever awaits it and nobody else; dropping a [`Task`] cancels it; dropping
 //! the executor drops the futures of all its tasks, once each. A panic in the destructor of a task's future is printed
 //! by the panic hook, and goes no further.
+//!
+//! Every task has a number ([`TaskId`]) and, if it was started with one, a name; [`Hooks`] see both at each poll and each
+//! panic. [`yield_now`] lets others run; [`spawn_blocking`] takes work that blocks its thread elsewhere.
 //!
 //! # Examples
 //!
@@ -41,9 +45,17 @@
 
 // Under loom only the proved parts are built, without the reactor.
 #[cfg(not(loom))]
+mod about;
+#[cfg(not(loom))]
+mod hooks;
+#[cfg(not(loom))]
 mod spawn;
 #[cfg(not(loom))]
+mod spawn_blocking;
+#[cfg(not(loom))]
 mod task;
+#[cfg(not(loom))]
+mod yield_now;
 
 #[cfg(not(loom))]
 mod block_on;
@@ -63,9 +75,13 @@ mod sync;
 
 #[cfg(not(loom))]
 pub use self::{
+    about::{TaskId, TaskInfo},
     block_on::block_on,
+    hooks::Hooks,
     local::{Local, LocalHandle, Remote},
     pool::{Pool, PoolBuilder, PoolHandle},
     spawn::{LocalSpawn, Spawn},
+    spawn_blocking::spawn_blocking,
+    yield_now::{YieldNow, yield_now},
 };
 pub use async_task::{FallibleTask, Task};

@@ -18,6 +18,7 @@
 //! Tasks are `'static`. They could borrow what outlives the executor, as in async-executor; but handles, wakers and
 //! tasks outlive it, and then soundness would rest on the end of the executor alone. As it is, a leaked executor leaks.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,8 +33,10 @@ use async_task::{Runnable, Task};
 use concurrent_queue::ConcurrentQueue;
 use untether::Reactor;
 
+use crate::about::TaskInfo;
 use crate::bed::{self, Bed, Caller};
 use crate::bell::Bell;
+use crate::hooks::Hooks;
 use crate::pool;
 use crate::spawn::{LocalSpawn, Spawn};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
@@ -80,6 +83,11 @@ impl Local {
     /// Makes an executor for this thread. If no reactor can be made for it because the process is out of descriptors,
     /// its tasks wait on the global one.
     pub fn new() -> Local {
+        Local::with_hooks(Hooks::new())
+    }
+
+    /// As [`new`](Local::new), and its tasks are watched by `hooks`.
+    pub fn with_hooks(hooks: Hooks) -> Local {
         Local {
             shared: Arc::new(Shared {
                 mine: OneThread::new(Mine::default()),
@@ -87,6 +95,7 @@ impl Local {
                 bell: Bell::new(),
                 caller: Mutex::new(None),
                 live: Live::new(1),
+                hooks,
             }),
             bed: Bed::new(Reactor::new().ok().as_ref()),
             in_own: Cell::new(false),
@@ -100,7 +109,16 @@ impl Local {
         F: Future + 'static,
         F::Output: 'static,
     {
-        task::spawn_local(&self.shared, future)
+        task::spawn_local(&self.shared, TaskInfo::unnamed(), future)
+    }
+
+    /// Starts a task with a name, which [`Hooks`] see.
+    pub fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        task::spawn_local(&self.shared, TaskInfo::named(name), future)
     }
 
     /// Runs a future, which may borrow anything, and all tasks, until the future is done. The other tasks stay where
@@ -408,6 +426,22 @@ impl LocalSpawn for Local {
     fn spawn_local_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()> {
         self.spawn(future)
     }
+
+    fn spawn_local_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.spawn_named(name, future)
+    }
+
+    fn spawn_local_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Task<()> {
+        self.spawn_named(name, future)
+    }
 }
 
 impl Spawn for Local {
@@ -421,6 +455,22 @@ impl Spawn for Local {
 
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
         Local::spawn(self, future)
+    }
+
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Local::spawn_named(self, name, future)
+    }
+
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        Local::spawn_named(self, name, future)
     }
 }
 
@@ -439,7 +489,16 @@ impl LocalHandle {
         F: Future + 'static,
         F::Output: 'static,
     {
-        task::spawn_local(&self.shared, future)
+        task::spawn_local(&self.shared, TaskInfo::unnamed(), future)
+    }
+
+    /// Starts a task with a name, which [`Hooks`] see.
+    pub fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        task::spawn_local(&self.shared, TaskInfo::named(name), future)
     }
 }
 
@@ -455,6 +514,22 @@ impl LocalSpawn for LocalHandle {
     fn spawn_local_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()> {
         self.spawn(future)
     }
+
+    fn spawn_local_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.spawn_named(name, future)
+    }
+
+    fn spawn_local_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Task<()> {
+        self.spawn_named(name, future)
+    }
 }
 
 impl Spawn for LocalHandle {
@@ -468,6 +543,22 @@ impl Spawn for LocalHandle {
 
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
         LocalHandle::spawn(self, future)
+    }
+
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        LocalHandle::spawn_named(self, name, future)
+    }
+
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        LocalHandle::spawn_named(self, name, future)
     }
 }
 
@@ -490,11 +581,27 @@ impl Spawn for Remote {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        task::spawn(&self.shared, 0, future)
+        task::spawn(&self.shared, 0, TaskInfo::unnamed(), future)
     }
 
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
         self.spawn(future)
+    }
+
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        task::spawn(&self.shared, 0, TaskInfo::named(name), future)
+    }
+
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        self.spawn_named(name, future)
     }
 }
 
@@ -513,6 +620,7 @@ struct Shared {
     /// Wakes the innermost `run`.
     caller: Mutex<Option<Caller>>,
     live: Live,
+    hooks: Hooks,
 }
 
 impl Shared {
@@ -541,6 +649,10 @@ impl Shared {
 impl Home for Shared {
     fn live(&self) -> &Live {
         &self.live
+    }
+
+    fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 
     fn schedule(&self, runnable: Runnable, while_running: bool) {

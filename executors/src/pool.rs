@@ -8,6 +8,7 @@
 //! `drop` drops the futures of all other tasks, again and again, so that a worker whose task blocks on another one is
 //! not blocked for ever. The last worker drops what is left and shuts the reactor down (`Shared::leave`); it is joined.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -19,7 +20,9 @@ use std::thread::{self, JoinHandle};
 use async_task::{Runnable, Task};
 use untether::{Parker, Reactor, Unparker};
 
+use crate::about::TaskInfo;
 use crate::bed::Plain;
+use crate::hooks::Hooks;
 use crate::spawn::Spawn;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::task::{self, Home, Live};
@@ -78,6 +81,7 @@ pub struct PoolBuilder {
     threads: Option<usize>,
     name: String,
     stack_size: Option<usize>,
+    hooks: Hooks,
 }
 
 impl Pool {
@@ -107,6 +111,7 @@ impl Pool {
             threads: None,
             name: String::from("untether-pool"),
             stack_size: None,
+            hooks: Hooks::new(),
         }
     }
 
@@ -116,7 +121,16 @@ impl Pool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.shared.spawn(future)
+        self.shared.spawn(TaskInfo::unnamed(), future)
+    }
+
+    /// Starts a task with a name, which [`Hooks`] see.
+    pub fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(TaskInfo::named(name), future)
     }
 
     /// Runs a future, which may borrow anything, on the calling thread, while the workers run the tasks.
@@ -195,11 +209,27 @@ impl Spawn for Pool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.shared.spawn(future)
+        self.shared.spawn(TaskInfo::unnamed(), future)
     }
 
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
-        self.shared.spawn(future)
+        self.shared.spawn(TaskInfo::unnamed(), future)
+    }
+
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(TaskInfo::named(name), future)
+    }
+
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        self.spawn_named(name, future)
     }
 }
 
@@ -210,7 +240,16 @@ impl PoolHandle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.shared.spawn(future)
+        self.shared.spawn(TaskInfo::unnamed(), future)
+    }
+
+    /// Starts a task with a name, which [`Hooks`] see.
+    pub fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(TaskInfo::named(name), future)
     }
 }
 
@@ -220,11 +259,27 @@ impl Spawn for PoolHandle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.shared.spawn(future)
+        self.shared.spawn(TaskInfo::unnamed(), future)
     }
 
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
-        self.shared.spawn(future)
+        self.shared.spawn(TaskInfo::unnamed(), future)
+    }
+
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.spawn(TaskInfo::named(name), future)
+    }
+
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        self.spawn_named(name, future)
     }
 }
 
@@ -253,6 +308,12 @@ impl PoolBuilder {
         self
     }
 
+    /// What its tasks are watched by. Default: nothing.
+    pub fn hooks(mut self, hooks: Hooks) -> PoolBuilder {
+        self.hooks = hooks;
+        self
+    }
+
     /// Starts the threads.
     ///
     /// # Errors
@@ -273,6 +334,7 @@ impl PoolBuilder {
             sleepers: Sleepers::new(threads),
             // One part for each worker, and one for everybody else.
             live: Live::new(threads + 1),
+            hooks: self.hooks,
             closed: AtomicBool::new(false),
             present: AtomicUsize::new(0),
             end: Plain::default(),
@@ -309,6 +371,7 @@ struct Shared {
     queues: Queues,
     sleepers: Sleepers,
     live: Live,
+    hooks: Hooks,
     closed: AtomicBool,
     /// How many workers have not left.
     present: AtomicUsize,
@@ -333,13 +396,13 @@ impl Bedroom {
 }
 
 impl Shared {
-    fn spawn<F>(self: &Arc<Self>, future: F) -> Task<F::Output>
+    fn spawn<F>(self: &Arc<Self>, info: TaskInfo, future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         let hint = worker::index_in(self).unwrap_or(self.workers.len());
-        task::spawn(self, hint, future)
+        task::spawn(self, hint, info, future)
     }
 
     /// Calls a worker for what was just queued where any of them can get it.
@@ -385,6 +448,10 @@ impl Shared {
 impl Home for Shared {
     fn live(&self) -> &Live {
         &self.live
+    }
+
+    fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 
     fn schedule(&self, runnable: Runnable, while_running: bool) {

@@ -6,8 +6,11 @@
 //! becoming generic over it. Behind `dyn` a task has no output: it could only be had by a second allocation, and who
 //! needs it can send it over a channel.
 //!
+//! Each of the two comes with a twin that takes a name. An executor that knows no names leaves them out.
+//!
 //! Not here: how an executor keeps its promises to a task (`task`).
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -68,6 +71,40 @@ pub trait Spawn {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()>;
+
+    /// Starts a task with a name, which [`Hooks`](crate::Hooks) see. Executors that have no use for names ignore it, and
+    /// so does the method as provided.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::{Pool, Spawn, Task};
+    ///
+    /// fn start(spawner: &impl Spawn, number: u32) -> Task<()> {
+    ///     spawner.spawn_named(format!("connection {number}"), async { /* .. */ })
+    /// }
+    /// # start(&Pool::new(1)?, 3).detach();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        Self: Sized,
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        drop(name.into());
+        self.spawn(future)
+    }
+
+    /// Starts a task with a name, also through `&dyn Spawn`. See [`Spawn::spawn_named`].
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        drop(name);
+        self.spawn_boxed(future)
+    }
 }
 
 /// An executor, or a handle to one, that runs futures on the thread where it lives, so that they need not be `Send`.
@@ -83,6 +120,27 @@ pub trait LocalSpawn {
 
     /// Starts a task on this thread, also through `&dyn LocalSpawn`.
     fn spawn_local_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()>;
+
+    /// Starts a task with a name on this thread. See [`Spawn::spawn_named`].
+    fn spawn_local_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        Self: Sized,
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        drop(name.into());
+        self.spawn_local(future)
+    }
+
+    /// Starts a task with a name on this thread, also through `&dyn LocalSpawn`. See [`Spawn::spawn_named`].
+    fn spawn_local_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Task<()> {
+        drop(name);
+        self.spawn_local_boxed(future)
+    }
 }
 
 // Plain impls and no macro: three owners of an executor, each its own.
@@ -99,6 +157,22 @@ impl<S: Spawn> Spawn for &S {
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
         S::spawn_boxed(self, future)
     }
+
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        S::spawn_named(self, name, future)
+    }
+
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        S::spawn_boxed_named(self, name, future)
+    }
 }
 
 impl<S: Spawn> Spawn for Arc<S> {
@@ -112,6 +186,22 @@ impl<S: Spawn> Spawn for Arc<S> {
 
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Task<()> {
         S::spawn_boxed(self, future)
+    }
+
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        S::spawn_named(self, name, future)
+    }
+
+    fn spawn_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Task<()> {
+        S::spawn_boxed_named(self, name, future)
     }
 }
 
@@ -127,6 +217,22 @@ impl<S: LocalSpawn> LocalSpawn for &S {
     fn spawn_local_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()> {
         S::spawn_local_boxed(self, future)
     }
+
+    fn spawn_local_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        S::spawn_local_named(self, name, future)
+    }
+
+    fn spawn_local_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Task<()> {
+        S::spawn_local_boxed_named(self, name, future)
+    }
 }
 
 impl<S: LocalSpawn> LocalSpawn for Rc<S> {
@@ -140,5 +246,21 @@ impl<S: LocalSpawn> LocalSpawn for Rc<S> {
 
     fn spawn_local_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()> {
         S::spawn_local_boxed(self, future)
+    }
+
+    fn spawn_local_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        S::spawn_local_named(self, name, future)
+    }
+
+    fn spawn_local_boxed_named(
+        &self,
+        name: Cow<'static, str>,
+        future: Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Task<()> {
+        S::spawn_local_boxed_named(self, name, future)
     }
 }

@@ -11,7 +11,8 @@
 //!   the list itself holds a waker as long as the future lives, so that waker never was the last reference to it.
 //!   The exception is a task spawned on an executor that has ended: its future is dropped where it was spawned.
 //!
-//! Room for later: names and ids belong into the list's entries, so that `Task` need not change.
+//! A task's number and name (`about`) are kept beside its future, so that `Task` need not know them, and are shown to the
+//! executor's hooks (`hooks`) at each poll.
 //!
 //! Not here: queues (`local`, `pool`), what a user sees (`spawn`).
 
@@ -25,11 +26,15 @@ use std::thread;
 
 use async_task::{Builder, Runnable, ScheduleInfo, Task, WithInfo};
 
+use crate::about::TaskInfo;
+use crate::hooks::Hooks;
 use crate::sync::{Mutex, lock};
 
 /// An executor, as its tasks see it.
 pub(crate) trait Home: Send + Sync + 'static {
     fn live(&self) -> &Live;
+
+    fn hooks(&self) -> &Hooks;
 
     /// Queues a task. Called on any thread, inside wakers, and by `spawn`. `while_running`: it was woken while it ran.
     fn schedule(&self, runnable: Runnable, while_running: bool);
@@ -37,14 +42,14 @@ pub(crate) trait Home: Send + Sync + 'static {
 
 /// Starts a task that may run on any thread of `home`. `hint` says which part of the list of the living to use: threads
 /// with different hints do not contend.
-pub(crate) fn spawn<H, F>(home: &Arc<H>, hint: usize, future: F) -> Task<F::Output>
+pub(crate) fn spawn<H, F>(home: &Arc<H>, hint: usize, info: TaskInfo, future: F) -> Task<F::Output>
 where
     H: Home,
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     home.live().enlist(hint, |key| {
-        let future = Tracked::new(future, home, key);
+        let future = Tracked::new(future, info, home, key);
         let schedule = scheduler(home);
         Builder::new()
             .propagate_panic(true)
@@ -53,14 +58,14 @@ where
 }
 
 /// Starts a task that runs on this thread only. async-task checks that it does, and aborts otherwise.
-pub(crate) fn spawn_local<H, F>(home: &Arc<H>, future: F) -> Task<F::Output>
+pub(crate) fn spawn_local<H, F>(home: &Arc<H>, info: TaskInfo, future: F) -> Task<F::Output>
 where
     H: Home,
     F: Future + 'static,
     F::Output: 'static,
 {
     home.live().enlist(0, |key| {
-        let future = Tracked::new(future, home, key);
+        let future = Tracked::new(future, info, home, key);
         let schedule = scheduler(home);
         Builder::new()
             .propagate_panic(true)
@@ -78,14 +83,16 @@ fn scheduler<H: Home>(
 /// A future that leaves the list of the living when it is dropped, and whose destructor cannot unwind.
 struct Tracked<F, H: Home> {
     future: ManuallyDrop<F>,
+    info: TaskInfo,
     home: Arc<H>,
     key: Option<Key>,
 }
 
 impl<F, H: Home> Tracked<F, H> {
-    fn new(future: F, home: &Arc<H>, key: Option<Key>) -> Tracked<F, H> {
+    fn new(future: F, info: TaskInfo, home: &Arc<H>, key: Option<Key>) -> Tracked<F, H> {
         Tracked {
             future: ManuallyDrop::new(future),
+            info,
             home: home.clone(),
             key,
         }
@@ -96,11 +103,15 @@ impl<F: Future, H: Home> Future for Tracked<F, H> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: `map_unchecked_mut` asks that (1) the field does not move while `self` does not: it is stored in
-        // place, and `ManuallyDrop` adds no indirection; (2) nothing is moved out of the argument: it is only borrowed.
-        // Pinning the field is sound: (3) `Tracked` is `Unpin` only if `F` is (the field holds it by value); (4) `drop`
-        // drops it in place; (5) there is no other access to it.
-        unsafe { self.map_unchecked_mut(|tracked| &mut *tracked.future) }.poll(cx)
+        // SAFETY: `get_unchecked_mut` asks that (1) nothing is moved out of the argument that was pinned: the future is
+        // only borrowed, and the other fields are not pinned.
+        let tracked = unsafe { self.get_unchecked_mut() };
+        let future = &mut *tracked.future;
+        // SAFETY: Pinning the field is sound, since (1) it does not move while `tracked` does not: it is stored in place,
+        // and `ManuallyDrop` adds no indirection; (2) `Tracked` is `Unpin` only if `F` is (the field holds it by value);
+        // (3) `drop` drops it in place; (4) there is no other access to it.
+        let future = unsafe { Pin::new_unchecked(future) };
+        tracked.home.hooks().poll(&tracked.info, || future.poll(cx))
     }
 }
 

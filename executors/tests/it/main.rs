@@ -4,6 +4,7 @@
 mod block_on;
 #[cfg(unix)]
 mod fork;
+mod blocking;
 mod io;
 mod local;
 mod panics;
@@ -11,6 +12,8 @@ mod pool;
 mod shutdown;
 mod storm;
 mod ticks;
+mod watched;
+mod yielding;
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -18,6 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
+
+use untether_executors::yield_now;
 
 /// How long something that must happen may take. Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,20 +40,6 @@ fn pending(wakers: mpsc::Sender<Waker>, polls: usize) -> impl Future<Output = ()
         let _ = wakers.send(cx.waker().clone());
         Poll::Pending
     })
-}
-
-/// Is pending once, having woken itself.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
 }
 
 /// Counts how often its clones have been dropped.
@@ -72,4 +63,19 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.0.fetch_add(1, SeqCst);
     }
+}
+
+/// Runs one test of this program, which is ignored otherwise, in a process of its own. Returns what it printed on
+/// standard error.
+fn in_a_process(test: &str, environment: &[(&str, &str)]) -> String {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{printed}");
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(report.contains("1 passed"), "{report}");
+    printed
 }
