@@ -6,6 +6,7 @@
 //! | many tasks that share data without locks; lowest cost per event      | [`Local`]    | `!Send`      | this one    |
 //! | the same, a step at a time, inside a game loop or a test              | [`Local::try_tick`] | `!Send` | this one    |
 //! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
+//! | tasks of which some are more urgent than others                      | [`Priority`] | `Send`       | its own     |
 //! | one call that blocks or computes for long                             | [`spawn_blocking`] | a function, `Send` | those of `blocking` |
 //! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |
 //!
@@ -63,6 +64,8 @@ mod block_on;
 mod local;
 #[cfg(not(loom))]
 mod pool;
+#[cfg(not(loom))]
+mod priority;
 
 #[cfg(not(loom))]
 mod bed;
@@ -80,6 +83,7 @@ pub use self::{
     hooks::Hooks,
     local::{Local, LocalHandle, Remote},
     pool::{Pool, PoolBuilder, PoolHandle},
+    priority::{Class, Priority, PriorityBuilder, PriorityHandle},
     spawn::{LocalSpawn, Spawn},
     spawn_blocking::spawn_blocking,
     yield_now::{YieldNow, yield_now},

@@ -24,7 +24,7 @@ use crate::about::TaskInfo;
 use crate::bed::Plain;
 use crate::hooks::Hooks;
 use crate::spawn::Spawn;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::task::{self, Home, Live};
 
 mod queues;
@@ -168,6 +168,12 @@ impl Pool {
     /// The reactor that the workers share, for sources that are to stay there.
     pub fn reactor(&self) -> &Reactor {
         &self.shared.reactor
+    }
+}
+
+impl Pool {
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.len()
     }
 }
 
@@ -407,7 +413,12 @@ impl Shared {
 
     /// Calls a worker for what was just queued where any of them can get it.
     fn call(&self) {
+        // With a fence first, as has `close`: either what was queued is seen by the drain that follows it, or we see that
+        // the pool is closed.
         self.unpark(self.sleepers.call());
+        if self.is_closed() {
+            self.end.call();
+        }
     }
 
     fn unpark(&self, call: Option<Call>) {
@@ -428,6 +439,7 @@ impl Shared {
     fn close(&self) {
         self.live.close();
         self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         for worker in &self.workers {
             worker.unparker.unpark();
             worker.nap.call();

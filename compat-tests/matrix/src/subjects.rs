@@ -16,6 +16,7 @@ mod tokio_multi_thread;
 mod untether_block_on;
 mod untether_local;
 mod untether_pool;
+mod untether_priority;
 
 /// A subject, and how the report presents it.
 #[derive(Clone, Debug)]
@@ -68,6 +69,11 @@ pub fn all() -> Vec<Entrant> {
             "po",
             "work stealing, two workers; the idle one drives",
             untether_pool::UntetherPool,
+        ),
+        Entrant::new(
+            "pr",
+            "classes of tasks, two threads; the idle one drives",
+            untether_priority::UntetherPriority,
         ),
         Entrant::new(
             "fl",

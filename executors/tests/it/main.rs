@@ -9,6 +9,7 @@ mod io;
 mod local;
 mod panics;
 mod pool;
+mod priority;
 mod shutdown;
 mod storm;
 mod ticks;
