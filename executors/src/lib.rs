@@ -6,6 +6,7 @@
 //! | many tasks that share data without locks; lowest cost per event      | [`Local`]    | `!Send`      | this one    |
 //! | the same, a step at a time, inside a game loop or a test              | [`Local::try_tick`] | `!Send` | this one    |
 //! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
+//! | connections that have little to do with each other, on many cores     | [`PerCore`]  | `!Send`      | its own, one per core |
 //! | tasks of which some are more urgent than others                      | [`Priority`] | `Send`       | its own     |
 //! | one call that blocks or computes for long                             | [`spawn_blocking`] | a function, `Send` | those of `blocking` |
 //! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |
@@ -63,6 +64,8 @@ mod block_on;
 #[cfg(not(loom))]
 mod local;
 #[cfg(not(loom))]
+mod per_core;
+#[cfg(not(loom))]
 mod pool;
 #[cfg(not(loom))]
 mod priority;
@@ -70,6 +73,8 @@ mod priority;
 #[cfg(not(loom))]
 mod bed;
 mod bell;
+#[cfg(not(loom))]
+mod os;
 #[cfg(loom)]
 #[path = "pool/sleepers.rs"]
 #[allow(dead_code, reason = "the model is of a part")]
@@ -82,6 +87,7 @@ pub use self::{
     block_on::block_on,
     hooks::Hooks,
     local::{Local, LocalHandle, Remote},
+    per_core::{Here, PerCore, PerCoreBuilder, PerCoreHandle, shared_listeners},
     pool::{Pool, PoolBuilder, PoolHandle},
     priority::{Class, Priority, PriorityBuilder, PriorityHandle},
     spawn::{LocalSpawn, Spawn},

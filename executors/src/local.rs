@@ -502,6 +502,16 @@ impl LocalHandle {
     }
 }
 
+impl LocalHandle {
+    pub(crate) fn start<F>(&self, info: TaskInfo, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        task::spawn_local(&self.shared, info, future)
+    }
+}
+
 impl LocalSpawn for LocalHandle {
     fn spawn_local<F>(&self, future: F) -> Task<F::Output>
     where
@@ -573,6 +583,17 @@ impl fmt::Debug for LocalHandle {
 #[derive(Clone)]
 pub struct Remote {
     shared: Arc<Shared>,
+}
+
+impl Remote {
+    /// Starts a task that only carries the output of another one: it has no number, and hooks do not see it.
+    pub(crate) fn carry<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        task::spawn(&self.shared, 0, None, future)
+    }
 }
 
 impl Spawn for Remote {

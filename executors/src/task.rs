@@ -41,13 +41,19 @@ pub(crate) trait Home: Send + Sync + 'static {
 }
 
 /// Starts a task that may run on any thread of `home`. `hint` says which part of the list of the living to use: threads
-/// with different hints do not contend.
-pub(crate) fn spawn<H, F>(home: &Arc<H>, hint: usize, info: TaskInfo, future: F) -> Task<F::Output>
+/// with different hints do not contend. Without `info` it is a part of another task, and hooks do not see it.
+pub(crate) fn spawn<H, F>(
+    home: &Arc<H>,
+    hint: usize,
+    info: impl Into<Option<TaskInfo>>,
+    future: F,
+) -> Task<F::Output>
 where
     H: Home,
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let info = info.into();
     home.live().enlist(hint, |key| {
         let future = Tracked::new(future, info, home, key);
         let schedule = scheduler(home);
@@ -65,7 +71,7 @@ where
     F::Output: 'static,
 {
     home.live().enlist(0, |key| {
-        let future = Tracked::new(future, info, home, key);
+        let future = Tracked::new(future, Some(info), home, key);
         let schedule = scheduler(home);
         Builder::new()
             .propagate_panic(true)
@@ -83,13 +89,13 @@ fn scheduler<H: Home>(
 /// A future that leaves the list of the living when it is dropped, and whose destructor cannot unwind.
 struct Tracked<F, H: Home> {
     future: ManuallyDrop<F>,
-    info: TaskInfo,
+    info: Option<TaskInfo>,
     home: Arc<H>,
     key: Option<Key>,
 }
 
 impl<F, H: Home> Tracked<F, H> {
-    fn new(future: F, info: TaskInfo, home: &Arc<H>, key: Option<Key>) -> Tracked<F, H> {
+    fn new(future: F, info: Option<TaskInfo>, home: &Arc<H>, key: Option<Key>) -> Tracked<F, H> {
         Tracked {
             future: ManuallyDrop::new(future),
             info,
@@ -111,7 +117,10 @@ impl<F: Future, H: Home> Future for Tracked<F, H> {
         // and `ManuallyDrop` adds no indirection; (2) `Tracked` is `Unpin` only if `F` is (the field holds it by value);
         // (3) `drop` drops it in place; (4) there is no other access to it.
         let future = unsafe { Pin::new_unchecked(future) };
-        tracked.home.hooks().poll(&tracked.info, || future.poll(cx))
+        match &tracked.info {
+            Some(info) => tracked.home.hooks().poll(info, || future.poll(cx)),
+            None => future.poll(cx),
+        }
     }
 }
 

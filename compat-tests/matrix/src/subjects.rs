@@ -15,6 +15,7 @@ mod tokio_current_thread;
 mod tokio_multi_thread;
 mod untether_block_on;
 mod untether_local;
+mod untether_per_core;
 mod untether_pool;
 mod untether_priority;
 
@@ -69,6 +70,11 @@ pub fn all() -> Vec<Entrant> {
             "po",
             "work stealing, two workers; the idle one drives",
             untether_pool::UntetherPool,
+        ),
+        Entrant::new(
+            "pc",
+            "two pinned threads, each of which drives its own",
+            untether_per_core::UntetherPerCore,
         ),
         Entrant::new(
             "pr",

@@ -8,6 +8,7 @@ mod blocking;
 mod io;
 mod local;
 mod panics;
+mod per_core;
 mod pool;
 mod priority;
 mod shutdown;

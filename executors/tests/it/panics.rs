@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use untether_executors::{Local, Pool, Priority, Spawn, Task, block_on};
+use untether_executors::{Local, PerCore, Pool, Priority, Spawn, Task, block_on};
 
 use crate::{Drops, yield_now};
 
@@ -82,6 +82,12 @@ fn in_a_pool_of_one() {
 fn in_a_pool_of_four() {
     let pool = Pool::new(4).unwrap();
     check(&pool, &|task| pool.block_on(task));
+}
+
+#[test]
+fn in_a_per_core() {
+    let cores = PerCore::new(2).unwrap();
+    check(&cores, &|task| cores.block_on(task));
 }
 
 #[test]
