@@ -53,7 +53,8 @@ pub(crate) trait House: Sized {
     /// Stops watching `raw`, and forgets that `index` lives here.
     fn dismiss(&self, raw: RawSource, index: u32) -> io::Result<()>;
 
-    /// The house of another id, if it has not ended.
+    /// The house of another id, if it has handles left. This one may become the last of them, whose drop ends the
+    /// house: drop it where no lock is held.
     fn neighbour(&self, id: HouseId) -> Option<Self>;
 
     /// Somebody waits here from now on: sees to it that somebody drives.

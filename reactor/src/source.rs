@@ -246,7 +246,7 @@ impl Source {
         }
         let mut waiters = lock(&self.waiters);
         if !generation.matches(self.word.load(Relaxed)) {
-            return; // Whoever moved it under the lock has looked at the word, or woken everybody.
+            return; // Whoever moved it under the lock has had it reported anew, or woken everybody.
         }
         waiters.take(news, wakers);
         if !here.is_edge() {

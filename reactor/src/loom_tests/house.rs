@@ -36,6 +36,31 @@ fn a_reader_moves_house_while_the_old_driver_delivers() {
 }
 
 #[test]
+fn a_reader_that_moves_house_leaves_nothing_behind() {
+    check(|| {
+        let (street, a, b) = Street::new();
+        let task = Task::new();
+        assert_eq!(read(&street, &task, &a), None);
+        street.happens(|socket| socket.bytes = 1);
+        let old_driver = thread::spawn({
+            let a = a.clone();
+            move || a.turn()
+        });
+        let place = Place::Slot(Direction::Read);
+        let waited = street.sources[0].wait(0, place, &task.waker(), &b);
+        old_driver.join().expect("no panic");
+        if waited.expect("it has not ended") == Waited::Pending {
+            // Whatever became of the event in `a`, which was told to nobody after the move, `b` has its own.
+            b.turn();
+            task.block();
+            assert_eq!(read(&street, &task, &a), Some(1));
+            // And it can come back.
+            assert_eq!(read(&street, &task, &a), None);
+        }
+    });
+}
+
+#[test]
 fn a_writer_elsewhere_leaves_a_reader_where_it_waits() {
     check(|| {
         let (street, a, b) = Street::new();
@@ -77,6 +102,42 @@ fn whoever_waits_in_a_reactor_that_is_not_driven_any_more_waits_anew_elsewhere()
     ends_while_somebody_waits(|a| {
         a.evict();
         std::mem::forget(a);
+    });
+}
+
+#[test]
+fn a_wait_in_a_reactor_that_is_being_shut_down_fails_or_is_woken() {
+    check(|| {
+        let (street, a, _b) = Street::new();
+        let owner = thread::spawn({
+            let a = a.clone();
+            move || a.shut_down()
+        });
+        let task = Task::new();
+        let place = Place::Slot(Direction::Read);
+        if let Ok(waited) = street.sources[0].wait(0, place, &task.waker(), &a) {
+            assert_eq!(waited, Waited::Pending);
+            task.block();
+        }
+        owner.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_reactor_that_gets_the_name_of_one_that_has_ended_is_another() {
+    check(|| {
+        let (street, a, _b) = Street::new();
+        assert_eq!(read(&street, &Task::new(), &a), None);
+        let executor = thread::spawn({
+            let street = street.clone();
+            move || {
+                drop(a);
+                let namesake = Street::build(&street, 0, true);
+                namesake.block_on(|waker| read_with(&street, waker, &namesake))
+            }
+        });
+        street.happens(|socket| socket.bytes = 1);
+        assert_eq!(executor.join().expect("no panic"), 1);
     });
 }
 

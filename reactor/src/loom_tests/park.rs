@@ -4,8 +4,8 @@ use std::task::Waker;
 
 use loom::thread;
 
+use super::check;
 use super::stage::Reactor;
-use super::{check, check_with};
 use crate::park::Parker;
 use crate::sync::{Arc, AtomicU32, Ordering};
 
@@ -82,7 +82,7 @@ fn a_sleeper_takes_the_seat_of_a_thread_that_computes() {
 
 #[test]
 fn the_watch_is_handed_on() {
-    check_with(2, || {
+    check(|| {
         let reactor = Reactor::new();
         let parkers = [(); 3].map(|()| Parker::new(&reactor));
         let [one, two, three] = [0, 1, 2].map(|i: usize| parkers[i].unparker());

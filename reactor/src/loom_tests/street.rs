@@ -61,19 +61,21 @@ impl Street {
         for (raw, source) in street.sources.iter().enumerate() {
             source.open(raw as RawSource, false);
         }
-        let [a, b] = [0, 1].map(|number| {
-            let shared = Arc::new(Shared {
-                number,
-                tells_apart: tell_apart[number],
-                street: street.clone(),
-                tenants: Mutex::default(),
-                presence: Presence::new(),
-                handles: AtomicU32::new(0),
-            });
-            lock(&street.houses)[number] = Arc::downgrade(&shared);
-            Home::of(shared)
-        });
+        let [a, b] = [0, 1].map(|number| Street::build(&street, number, tell_apart[number]));
         (street, a, b)
+    }
+
+    pub(super) fn build(street: &Arc<Street>, number: usize, tells_apart: bool) -> Home {
+        let shared = Arc::new(Shared {
+            number,
+            tells_apart,
+            street: street.clone(),
+            tenants: Mutex::default(),
+            presence: Presence::new(),
+            handles: AtomicU32::new(0),
+        });
+        lock(&street.houses)[number] = Arc::downgrade(&shared);
+        Home::of(shared)
     }
 
     /// The other end of socket 0 does something.
@@ -225,6 +227,8 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.turn_out(true);
+        // As the poller's descriptor is closed.
+        lock(&self.street.kernel).pollers[self.number] = Poller::default();
         lock(&self.street.houses)[self.number] = Weak::new();
     }
 }

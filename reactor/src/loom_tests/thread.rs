@@ -5,6 +5,7 @@ use std::task::Wake;
 use loom::thread;
 
 use super::{Task, check};
+use crate::gate::Gate;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering::Relaxed, lock};
 use crate::thread::Presence;
 
@@ -111,4 +112,41 @@ impl Reactor {
     fn is_inhabited(&self) -> bool {
         self.lodgers.load(Relaxed) != 0
     }
+}
+
+#[test]
+fn the_gate_opens_when_all_have_come_back_or_there_is_news() {
+    check(|| {
+        let (gate, driver) = (Arc::new(Gate::new()), Task::new());
+        gate.close(2);
+        let back = [(); 2].map(|()| {
+            let (gate, driver) = (gate.clone(), driver.clone());
+            thread::spawn(move || {
+                if gate.comes_back() {
+                    driver.wake();
+                }
+            })
+        });
+        while gate.is_closed() {
+            driver.block();
+        }
+        for thread in back {
+            thread.join().expect("no panic");
+        }
+
+        gate.close(2);
+        let (one, other) = (gate.clone(), driver.clone());
+        let news = thread::spawn(move || {
+            if one.open() {
+                other.wake();
+            }
+        });
+        if gate.comes_back() {
+            driver.wake_by_ref();
+        }
+        while gate.is_closed() {
+            driver.block();
+        }
+        news.join().expect("no panic");
+    });
 }
