@@ -70,9 +70,7 @@ mod reactor;
 mod source;
 
 mod chair;
-#[cfg_attr(loom, allow(dead_code))]
 mod gate;
-#[cfg_attr(loom, allow(dead_code))]
 mod house;
 mod park;
 mod thread;

@@ -2,7 +2,7 @@
 //!
 //! What holds under every executor is the conformance suite's. Here is what is the reactor's alone: what it costs, who
 //! drives, how sources move, how reactors end, and what bad input does to it. `support` has the one `block_on`.
-#![cfg(unix)]
+#![cfg(all(unix, not(loom)))]
 
 mod allocations;
 mod auto_traits;
