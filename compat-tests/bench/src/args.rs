@@ -1,0 +1,89 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures untether beside its peers, in shuffled windows.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "untether-bench", version)]
+pub(crate) struct Args {
+    /// How thoroughly
+    #[arg(value_enum, default_value = "quick")]
+    pub(crate) extent: Extent,
+
+    /// Only what contains this in its `measure/case`; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+
+    /// Only these subjects, beside the one that all are compared with; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: Vec<String>,
+
+    /// List the measures and the subjects, and run nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Write every figure to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write the tables to this file as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+
+    /// Draw the ratios into this folder as SVG
+    #[arg(long, value_name = "DIR")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// How many rounds [default: 9 if quick, 31 if full]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: Option<u32>,
+
+    /// How long a window is, in milliseconds; longer with many connections
+    #[arg(long, value_name = "MS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) window: u64,
+}
+
+/// How thoroughly to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Extent {
+    /// A few minutes: the cases that say most, few rounds
+    Quick,
+    /// All cases, enough rounds for quartiles that mean something
+    Full,
+}
+
+impl Args {
+    pub(crate) fn is_full(&self) -> bool {
+        self.extent == Extent::Full
+    }
+
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.is_full() { 31 } else { 9 })
+    }
+
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_millis(self.window)
+    }
+
+    /// Whether a case was asked for; `by_default` says whether it is part of a run that asks for nothing.
+    pub(crate) fn wants(&self, measure: &str, case: &str, by_default: bool) -> bool {
+        let path = format!("{measure}/{case}");
+        if self.only.is_empty() {
+            return by_default;
+        }
+        self.only.iter().any(|part| match part.split_once('/') {
+            // What names a case asks for it whatever the extent.
+            Some(_) => path.contains(part.as_str()),
+            None => {
+                path.contains(part.as_str()) && (by_default || !measure.contains(part.as_str()))
+            }
+        })
+    }
+
+    pub(crate) fn wants_subject(&self, name: &str) -> bool {
+        self.subject.is_empty() || self.subject.iter().any(|wanted| wanted == name)
+    }
+}

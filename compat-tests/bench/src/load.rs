@@ -1,0 +1,177 @@
+//! The other side of the connections: C of them, each with one request in flight, and every byte of the answers compared.
+//!
+//! Level-triggered epoll by hand, so that the load generator costs little, and the same for every server.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use crate::spread::Histogram;
+
+/// What a window of load has seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) requests: u64,
+    pub(crate) elapsed: Duration,
+}
+
+/// The connections to one server.
+#[derive(Debug)]
+pub(crate) struct Load {
+    set: OwnedFd,
+    connections: Vec<Connection>,
+    message: usize,
+    /// What messages are cut from.
+    text: Vec<u8>,
+    buffer: Vec<u8>,
+    pub(crate) latencies: Histogram,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    sent: Instant,
+    /// Where in the text the message in flight begins.
+    at: usize,
+    echoed: usize,
+}
+
+const TEXT: usize = 64 * 1024;
+/// A server that does not answer for so long is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Load {
+    pub(crate) fn connect(
+        server: SocketAddr,
+        connections: usize,
+        message: usize,
+    ) -> io::Result<Load> {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let connect = |index: usize| {
+            let stream = TcpStream::connect(server)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            epoll::add(
+                &set,
+                &stream,
+                EventData::new_u64(index as u64),
+                EventFlags::IN,
+            )?;
+            Ok(Connection {
+                stream,
+                sent: Instant::now(),
+                at: index % TEXT,
+                echoed: 0,
+            })
+        };
+        let connections: Vec<_> = (0..connections).map(connect).collect::<io::Result<_>>()?;
+        let mut random = fastrand::Rng::with_seed(7);
+        Ok(Load {
+            set,
+            connections,
+            message,
+            text: std::iter::repeat_with(|| random.u8(..))
+                .take(TEXT + message)
+                .collect(),
+            buffer: vec![0; message],
+            latencies: Histogram::new(),
+        })
+    }
+
+    /// Keeps one request in flight on each connection for `length`, then collects the last answers.
+    pub(crate) fn run_for(&mut self, length: Duration) -> io::Result<Seen> {
+        let end = Instant::now() + length;
+        self.run(|_, now| now < end)
+    }
+
+    /// Makes so many requests, `C` of them at once.
+    pub(crate) fn run_requests(&mut self, requests: u64) -> io::Result<Seen> {
+        self.run(|begun, _| begun < requests)
+    }
+
+    fn run(&mut self, go_on: impl Fn(u64, Instant) -> bool) -> io::Result<Seen> {
+        self.latencies.clear();
+        let start = Instant::now();
+        let (mut begun, mut done) = (0, 0);
+        for index in 0..self.connections.len() {
+            if go_on(begun, start) {
+                self.send(index, Instant::now())?;
+                begun += 1;
+            }
+        }
+        let patience = rustix::time::Timespec {
+            tv_sec: PATIENCE.as_secs() as _,
+            tv_nsec: 0,
+        };
+        let mut events = [MaybeUninit::uninit(); 256];
+        while done < begun {
+            let (events, _) = match epoll::wait(&self.set, &mut events[..], Some(&patience)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                waited => waited?,
+            };
+            if events.is_empty() {
+                return Err(io::Error::other("a server has stopped to answer"));
+            }
+            for event in events {
+                let index = event.data.u64() as usize;
+                if self.receive(index)? {
+                    let now = Instant::now();
+                    let connection = &self.connections[index];
+                    self.latencies
+                        .add(now.duration_since(connection.sent).as_nanos() as u64);
+                    done += 1;
+                    if go_on(begun, now) {
+                        self.send(index, now)?;
+                        begun += 1;
+                    }
+                }
+            }
+        }
+        Ok(Seen {
+            requests: done,
+            elapsed: start.elapsed(),
+        })
+    }
+
+    fn send(&mut self, index: usize, now: Instant) -> io::Result<()> {
+        let connection = &mut self.connections[index];
+        // Another text each time, so that an echo of an earlier request is found out.
+        connection.at = (connection.at + 4_099) % TEXT;
+        connection.echoed = 0;
+        connection.sent = now;
+        let message = &self.text[connection.at..][..self.message];
+        // One request in flight fits into the kernel's buffers.
+        let sent = rustix::net::send(
+            &connection.stream,
+            message,
+            rustix::net::SendFlags::NOSIGNAL,
+        )?;
+        if sent != message.len() {
+            return Err(io::Error::other("the kernel took only part of a request"));
+        }
+        Ok(())
+    }
+
+    /// Whether the answer is complete.
+    fn receive(&mut self, index: usize) -> io::Result<bool> {
+        let connection = &mut self.connections[index];
+        let rest = self.message - connection.echoed;
+        let flags = rustix::net::RecvFlags::empty();
+        let (_, n) = match rustix::net::recv(&connection.stream, &mut self.buffer[..rest], flags) {
+            Err(rustix::io::Errno::AGAIN) => return Ok(false),
+            received => received?,
+        };
+        if n == 0 {
+            return Err(io::Error::other("a server has hung up"));
+        }
+        if self.buffer[..n] != self.text[connection.at + connection.echoed..][..n] {
+            return Err(io::Error::other("a server has echoed other bytes"));
+        }
+        connection.echoed += n;
+        Ok(connection.echoed == self.message)
+    }
+}

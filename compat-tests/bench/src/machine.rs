@@ -1,0 +1,132 @@
+//! What is asked of the machine: cores to run on, descriptors, a process's CPU clock and its context switches.
+
+use std::fs;
+use std::io;
+use std::process::Command;
+use std::thread;
+
+use nix::time::{ClockId, clock_getcpuclockid};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// Servers run here.
+pub(crate) const SERVER_CORE: usize = 0;
+/// The load generator runs here.
+pub(crate) const LOAD_CORE: usize = 1;
+
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn pin(thread: Option<rustix::process::Pid>, core: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(thread, &set)?)
+}
+
+/// Ties this thread, and those that it starts from now on, to a core.
+pub(crate) fn pin_to(core: usize) -> io::Result<()> {
+    pin(None, core)
+}
+
+/// Undoes an inherited [`pin_to`].
+pub(crate) fn pin_to_none() -> io::Result<()> {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Ties the threads of this process, except the main one and the caller's, to a core each, in the order in which they
+/// were started.
+pub(crate) fn pin_workers(cores: usize) -> io::Result<()> {
+    let bystanders = [rustix::thread::gettid(), rustix::process::getpid()];
+    let workers = threads("self")?
+        .into_iter()
+        .filter(|thread| !bystanders.contains(thread));
+    for (index, thread) in workers.enumerate() {
+        pin(Some(thread), index % cores)?;
+    }
+    Ok(())
+}
+
+fn threads(process: &str) -> io::Result<Vec<rustix::process::Pid>> {
+    let mut ids: Vec<i32> = fs::read_dir(format!("/proc/{process}/task"))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    ids.sort_unstable();
+    Ok(ids
+        .into_iter()
+        .filter_map(rustix::process::Pid::from_raw)
+        .collect())
+}
+
+/// Asks for as many descriptors as can be had, and says how many these are.
+pub(crate) fn raise_descriptor_limit(wanted: u64) -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: Some(wanted.max(now.current.unwrap_or(u64::MAX))),
+        maximum: Some(wanted.max(now.maximum.unwrap_or(u64::MAX))),
+    };
+    // A privileged process may go beyond the hard limit.
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        let most = Rlimit {
+            current: now.maximum,
+            maximum: now.maximum,
+        };
+        // Then it stays as it is.
+        let _ = setrlimit(Resource::Nofile, most);
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Has the kernel end this process when its parent does.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        Signal::KILL,
+    ))?)
+}
+
+/// The CPU time of all threads of a process, to the nanosecond.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuClock(ClockId);
+
+impl CpuClock {
+    pub(crate) fn of(process: u32) -> io::Result<CpuClock> {
+        let process = nix::unistd::Pid::from_raw(process as i32);
+        Ok(CpuClock(clock_getcpuclockid(process)?))
+    }
+
+    pub(crate) fn ns(self) -> io::Result<u64> {
+        let now = self.0.now()?;
+        Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+    }
+}
+
+/// How often the threads of a process have left a core, of themselves or not. A thread that does nothing does not.
+pub(crate) fn switches(process: u32) -> io::Result<u64> {
+    let mut sum = 0;
+    for thread in threads(&process.to_string())? {
+        let path = format!(
+            "/proc/{process}/task/{}/status",
+            thread.as_raw_nonzero().get()
+        );
+        // It may have ended meanwhile.
+        let Ok(status) = fs::read_to_string(path) else {
+            continue;
+        };
+        sum += status
+            .lines()
+            .filter(|line| line.contains("ctxt_switches"))
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    Ok(sum)
+}
+
+/// Whether a program is installed, and works.
+pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,42 @@
+//! The questions. Each file asks one, and answers with figures.
+
+use std::io;
+
+use crate::args::Args;
+use crate::figure::Figure;
+use crate::machine;
+
+mod echo;
+
+/// Enough for thousands of connections to every server at once.
+pub(crate) const DESCRIPTORS: u64 = 100_000;
+
+/// A question.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    ask: fn(&Args) -> io::Result<Vec<Figure>>,
+}
+
+pub(crate) static MEASURES: &[Measure] = &[Measure {
+    name: "echo",
+    about: "TCP echo: requests per second, CPU per request, latency",
+    ask: echo::ask,
+}];
+
+/// Asks what was asked for.
+pub(crate) fn run(args: &Args) -> io::Result<Vec<Figure>> {
+    machine::raise_descriptor_limit(DESCRIPTORS);
+    machine::pin_to(machine::LOAD_CORE.min(machine::cores() - 1))?;
+    let mut figures = Vec::new();
+    for measure in MEASURES {
+        figures.extend((measure.ask)(args)?);
+    }
+    Ok(figures)
+}
+
+/// What a child process does that was started with [`crate::child::Measured::worker`].
+pub(crate) fn work(job: &[&str]) -> io::Result<()> {
+    unreachable!("no such job: {job:?}")
+}

@@ -1,0 +1,214 @@
+//! TCP echo: the same small server on every runtime, at several numbers of connections and lengths of messages.
+//!
+//! Each connection has one request in flight. The base is the bare loop of `servers::raw`. Latency is that of every
+//! request, as the load generator sees it; with all connections busy it is mostly the time in the queue.
+
+use std::io;
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::child::Measured;
+use crate::figure::{Figure, Metric};
+use crate::load::Load;
+use crate::machine::{self, CpuClock};
+use crate::servers::{Server, Spec, named};
+use crate::window::Contest;
+
+/// A case of some servers under some load.
+struct Case {
+    measure: &'static str,
+    connections: usize,
+    message: usize,
+    work_us: u32,
+    timeout: bool,
+    servers: &'static [&'static str],
+    by_default: bool,
+}
+
+const ONE_CORE: &[&str] = &[
+    "raw",
+    "untether-local",
+    "untether-pool-1",
+    "tokio-current-thread",
+    "tokio-multi-thread-1",
+    "smol-local",
+];
+
+const TWO_THREADS: &[&str] = &[
+    "raw",
+    "untether-pool-2",
+    "tokio-multi-thread-2",
+    "smol-2",
+    "untether-on-async-executor-2",
+    "untether-pool-2-pinned",
+    "tokio-multi-thread-2-pinned",
+    "smol-2-pinned",
+];
+
+const FOREIGN: &[&str] = &[
+    "raw",
+    "untether-on-futures-local",
+    "async-io-on-futures-local",
+    "untether-on-tokio",
+    "async-io-on-tokio",
+    "untether-on-futures-threads",
+    "async-io-on-futures-threads",
+];
+
+const TIMED: &[&str] = &["untether-local", "tokio-current-thread", "smol-local"];
+
+const METRICS: &[Metric] = &[
+    Metric::compared("requests", "1/s"),
+    Metric::compared("CPU", "us/request"),
+    Metric::compared("p50", "us"),
+    Metric::compared("p99", "us"),
+    Metric::compared("p99.9", "us"),
+    Metric::plain("switches", "1/request"),
+];
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |measure, servers, connections, message, by_default| {
+        cases.push(Case {
+            measure,
+            connections,
+            message,
+            work_us: 0,
+            timeout: false,
+            servers,
+            by_default,
+        });
+    };
+    for message in [64, 16 * 1024] {
+        for connections in [1, 64, 1024, 4096] {
+            let quick = message == 64 && connections <= 1024 || connections == 64;
+            add("echo", ONE_CORE, connections, message, quick);
+        }
+    }
+    for connections in [1, 16, 64, 256, 1024, 4096] {
+        let quick = [1, 16, 64].contains(&connections);
+        add("pool", TWO_THREADS, connections, 64, quick);
+    }
+    for connections in [1, 64, 1024] {
+        add("foreign", FOREIGN, connections, 64, connections == 64);
+    }
+    for connections in [4, 16, 64] {
+        cases.push(Case {
+            measure: "work",
+            connections,
+            message: 64,
+            work_us: 30,
+            timeout: false,
+            servers: TWO_THREADS,
+            by_default: true,
+        });
+    }
+    cases.push(Case {
+        measure: "timeout",
+        connections: 64,
+        message: 64,
+        work_us: 0,
+        timeout: true,
+        servers: TIMED,
+        by_default: true,
+    });
+    cases
+}
+
+/// A server with its connections.
+struct Entrant {
+    name: String,
+    process: Measured,
+    cpu: CpuClock,
+    load: Load,
+}
+
+impl Entrant {
+    fn new(name: String, server: &Server, spec: Spec, case: &Case) -> io::Result<Entrant> {
+        let (process, address) = Measured::server(server, spec, &[])?;
+        Ok(Entrant {
+            name,
+            cpu: process.cpu_clock()?,
+            load: Load::connect(address, case.connections, case.message)?,
+            process,
+        })
+    }
+
+    fn window(&mut self, length: Duration) -> io::Result<Vec<f64>> {
+        let switches = machine::switches(self.process.id())?;
+        let cpu = self.cpu.ns()?;
+        let seen = self.load.run_for(length)?;
+        let cpu = self.cpu.ns()? - cpu;
+        let switches = machine::switches(self.process.id())? - switches;
+        let requests = seen.requests as f64;
+        let latency_us = |share| self.load.latencies.at(share) / 1e3;
+        Ok(vec![
+            requests / seen.elapsed.as_secs_f64(),
+            cpu as f64 / 1e3 / requests,
+            latency_us(0.5),
+            latency_us(0.99),
+            latency_us(0.999),
+            switches as f64 / requests,
+        ])
+    }
+}
+
+impl Case {
+    fn name(&self) -> String {
+        let message = match self.message {
+            1024.. => format!("{} KiB", self.message / 1024),
+            bytes => format!("{bytes} B"),
+        };
+        format!("C={} {message}", self.connections)
+    }
+
+    /// So long that every connection is served several times.
+    fn window(&self, args: &Args) -> Duration {
+        args.window()
+            .max(Duration::from_micros(50 * self.connections as u64))
+    }
+
+    fn entrants(&self, args: &Args) -> io::Result<Vec<Entrant>> {
+        let mut entrants = Vec::new();
+        for (place, &name) in self.servers.iter().enumerate() {
+            if place != 0 && !args.wants_subject(name) {
+                continue;
+            }
+            let server = named(name).expect("a server's name");
+            let mut spec = Spec::echo(self.message);
+            spec.work_us = self.work_us;
+            if self.timeout {
+                entrants.push(Entrant::new(name.to_owned(), server, spec, self)?);
+                spec.timeout = true;
+                entrants.push(Entrant::new(format!("{name} + 5 s"), server, spec, self)?);
+            } else {
+                entrants.push(Entrant::new(name.to_owned(), server, spec, self)?);
+            }
+        }
+        Ok(entrants)
+    }
+}
+
+pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for case in cases() {
+        let name = case.name();
+        if !args.wants(case.measure, &name, case.by_default) {
+            continue;
+        }
+        let contest = Contest {
+            measure: case.measure,
+            case: &name,
+            metrics: METRICS,
+            rounds: args.rounds(),
+        };
+        let mut entrants = case.entrants(args)?;
+        let length = case.window(args);
+        figures.extend(contest.run(
+            &mut entrants,
+            |entrant| entrant.name.clone(),
+            |entrant| entrant.window(length),
+        )?);
+    }
+    Ok(figures)
+}

@@ -1,0 +1,218 @@
+//! One small echo server per runtime: the same program, as each runtime's users would write it.
+//!
+//! Not here: who connects to them (`load`), and what is asked of them (`measures`).
+
+use std::hint::black_box;
+use std::io;
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use crate::{heap, machine};
+
+mod async_io;
+mod foreign;
+mod raw;
+mod tokio;
+mod untether;
+
+/// An echo server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) place: Place,
+    /// Serves until the process ends.
+    pub(crate) serve: fn(TcpListener, Spec) -> io::Result<()>,
+}
+
+/// Where the threads of a server may run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// All of them on the core of the servers.
+    OneCore,
+    /// Wherever the kernel likes.
+    Anywhere,
+    /// Worker i on core i.
+    CoreEach,
+}
+
+/// What a server is to do beside echoing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// Bytes read at once.
+    pub(crate) buffer: usize,
+    /// About so many microseconds of computing before each answer.
+    pub(crate) work_us: u32,
+    /// A time-out of [`TIMEOUT`] around each read.
+    pub(crate) timeout: bool,
+    /// Hangs up after the first answer.
+    pub(crate) once: bool,
+    /// The process ends when a client has hung up.
+    pub(crate) ends: bool,
+    /// Writes the heap in use after the first answer on each connection.
+    pub(crate) tells_heap: bool,
+}
+
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) static SERVERS: &[&Server] = &[
+    &raw::RAW,
+    &untether::LOCAL,
+    &untether::POOL_OF_1,
+    &untether::POOL_OF_2,
+    &untether::POOL_OF_2_PINNED,
+    &tokio::CURRENT_THREAD,
+    &tokio::MULTI_THREAD_1,
+    &tokio::MULTI_THREAD_2,
+    &tokio::MULTI_THREAD_2_PINNED,
+    &async_io::LOCAL,
+    &async_io::SMOL_2,
+    &async_io::SMOL_2_PINNED,
+    &foreign::UNTETHER_ON_LOCAL_POOL,
+    &foreign::ASYNC_IO_ON_LOCAL_POOL,
+    &foreign::UNTETHER_ON_TOKIO,
+    &foreign::ASYNC_IO_ON_TOKIO,
+    &foreign::UNTETHER_ON_THREAD_POOL,
+    &foreign::ASYNC_IO_ON_THREAD_POOL,
+    &foreign::UNTETHER_ON_SMOL_2,
+];
+
+pub(crate) fn named(name: &str) -> Option<&'static Server> {
+    SERVERS.iter().copied().find(|server| server.name == name)
+}
+
+impl Place {
+    /// Goes there.
+    pub(crate) fn take(self) -> io::Result<()> {
+        match self {
+            Place::OneCore => machine::pin_to(machine::SERVER_CORE),
+            Place::Anywhere => machine::pin_to_none(),
+            Place::CoreEach => {
+                machine::pin_to_none()?;
+                // Once the workers have started.
+                thread::spawn(|| {
+                    thread::sleep(Duration::from_millis(200));
+                    machine::pin_workers(machine::cores()).expect("cores to pin threads to");
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Spec {
+    pub(crate) fn echo(message: usize) -> Spec {
+        Spec {
+            buffer: message.max(4096),
+            work_us: 0,
+            timeout: false,
+            once: false,
+            ends: false,
+            tells_heap: false,
+        }
+    }
+
+    pub(crate) fn to_arguments(self) -> Vec<String> {
+        let flags = [self.timeout, self.once, self.ends, self.tells_heap];
+        let mut arguments = vec![self.buffer.to_string(), self.work_us.to_string()];
+        arguments.extend(flags.map(|flag| flag.to_string()));
+        arguments
+    }
+
+    pub(crate) fn from_arguments(arguments: &[&str]) -> Option<Spec> {
+        let [buffer, work_us, timeout, once, ends, tells_heap] = arguments else {
+            return None;
+        };
+        Some(Spec {
+            buffer: buffer.parse().ok()?,
+            work_us: work_us.parse().ok()?,
+            timeout: timeout.parse().ok()?,
+            once: once.parse().ok()?,
+            ends: ends.parse().ok()?,
+            tells_heap: tells_heap.parse().ok()?,
+        })
+    }
+
+    /// Computes, in every server the same.
+    fn work(self) {
+        for _ in 0..self.work_us {
+            let mut x = 1u64;
+            for _ in 0..700 {
+                x = black_box(x.wrapping_mul(6_364_136_223_846_793_005));
+            }
+        }
+    }
+
+    fn answered(self, first: bool) {
+        if first && self.tells_heap {
+            println!("{}", heap::in_use());
+        }
+    }
+
+    fn begin(self) {
+        if self.tells_heap {
+            heap::count();
+        }
+    }
+
+    fn client_has_gone(self) {
+        if self.ends {
+            std::process::exit(0);
+        }
+    }
+}
+
+/// Serves one connection. `read` reads once.
+async fn echo<S>(
+    mut stream: S,
+    spec: Spec,
+    read: impl AsyncFn(&mut S, &mut [u8]) -> io::Result<usize>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; spec.buffer];
+    let mut first = true;
+    loop {
+        let n = read(&mut stream, &mut buffer).await?;
+        if n == 0 {
+            spec.client_has_gone();
+            return Ok(());
+        }
+        spec.work();
+        stream.write_all(&buffer[..n]).await?;
+        spec.answered(first);
+        first = false;
+        if spec.once {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SERVERS, Spec};
+
+    #[test]
+    fn a_spec_survives_the_command_line() {
+        let spec = Spec {
+            work_us: 30,
+            once: true,
+            ..Spec::echo(16 * 1024)
+        };
+        let arguments = spec.to_arguments();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        assert_eq!(Spec::from_arguments(&arguments), Some(spec));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = SERVERS.iter().map(|server| server.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SERVERS.len());
+    }
+}
