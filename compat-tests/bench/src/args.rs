@@ -13,7 +13,7 @@ pub(crate) struct Args {
     #[arg(value_enum, default_value = "quick")]
     pub(crate) extent: Extent,
 
-    /// Only what contains this in its `measure/case`; may be repeated
+    /// Only cases of this extent that contain this in their `measure/case`; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
 
@@ -68,19 +68,11 @@ impl Args {
         Duration::from_millis(self.window)
     }
 
-    /// Whether a case was asked for; `by_default` says whether it is part of a run that asks for nothing.
-    pub(crate) fn wants(&self, measure: &str, case: &str, by_default: bool) -> bool {
+    /// Whether a case was asked for; `quick` says whether it is part of a quick run.
+    pub(crate) fn wants(&self, measure: &str, case: &str, quick: bool) -> bool {
         let path = format!("{measure}/{case}");
-        if self.only.is_empty() {
-            return by_default;
-        }
-        self.only.iter().any(|part| match part.split_once('/') {
-            // What names a case asks for it whatever the extent.
-            Some(_) => path.contains(part.as_str()),
-            None => {
-                path.contains(part.as_str()) && (by_default || !measure.contains(part.as_str()))
-            }
-        })
+        let named = |part: &String| path.contains(part.as_str());
+        (quick || self.is_full()) && (self.only.is_empty() || self.only.iter().any(named))
     }
 
     pub(crate) fn wants_subject(&self, name: &str) -> bool {

@@ -60,8 +60,8 @@ fn threads(process: &str) -> io::Result<Vec<rustix::process::Pid>> {
         .collect())
 }
 
-/// Asks for as many descriptors as can be had, and says how many these are.
-pub(crate) fn raise_descriptor_limit(wanted: u64) -> u64 {
+/// Asks for as many descriptors as can be had.
+pub(crate) fn raise_descriptor_limit(wanted: u64) {
     let now = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: Some(wanted.max(now.current.unwrap_or(u64::MAX))),
@@ -76,6 +76,9 @@ pub(crate) fn raise_descriptor_limit(wanted: u64) -> u64 {
         // Then it stays as it is.
         let _ = setrlimit(Resource::Nofile, most);
     }
+}
+
+pub(crate) fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 

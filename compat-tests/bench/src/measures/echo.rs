@@ -22,7 +22,7 @@ struct Case {
     work_us: u32,
     timeout: bool,
     servers: &'static [&'static str],
-    by_default: bool,
+    quick: bool,
 }
 
 const ONE_CORE: &[&str] = &[
@@ -68,7 +68,7 @@ const METRICS: &[Metric] = &[
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |measure, servers, connections, message, by_default| {
+    let mut add = |measure, servers, connections, message, quick| {
         cases.push(Case {
             measure,
             connections,
@@ -76,18 +76,18 @@ fn cases() -> Vec<Case> {
             work_us: 0,
             timeout: false,
             servers,
-            by_default,
+            quick,
         });
     };
     for message in [64, 16 * 1024] {
         for connections in [1, 64, 1024, 4096] {
-            let quick = message == 64 && connections <= 1024 || connections == 64;
-            add("echo", ONE_CORE, connections, message, quick);
+            let early = message == 64 && connections <= 1024 || connections == 64;
+            add("echo", ONE_CORE, connections, message, early);
         }
     }
     for connections in [1, 16, 64, 256, 1024, 4096] {
-        let quick = [1, 16, 64].contains(&connections);
-        add("pool", TWO_THREADS, connections, 64, quick);
+        let early = [1, 16, 64].contains(&connections);
+        add("pool", TWO_THREADS, connections, 64, early);
     }
     for connections in [1, 64, 1024] {
         add("foreign", FOREIGN, connections, 64, connections == 64);
@@ -100,7 +100,7 @@ fn cases() -> Vec<Case> {
             work_us: 30,
             timeout: false,
             servers: TWO_THREADS,
-            by_default: true,
+            quick: true,
         });
     }
     cases.push(Case {
@@ -110,7 +110,7 @@ fn cases() -> Vec<Case> {
         work_us: 0,
         timeout: true,
         servers: TIMED,
-        by_default: true,
+        quick: true,
     });
     cases
 }
@@ -168,21 +168,32 @@ impl Case {
             .max(Duration::from_micros(50 * self.connections as u64))
     }
 
-    fn entrants(&self, args: &Args) -> io::Result<Vec<Entrant>> {
+    /// The base and the others, in groups that the descriptors suffice for.
+    fn groups(&self, args: &Args) -> Vec<Vec<&'static str>> {
+        let (base, others) = self.servers.split_first().expect("a server");
+        let others: Vec<&str> = others
+            .iter()
+            .copied()
+            .filter(|name| args.wants_subject(name))
+            .collect();
+        let fit = machine::descriptor_limit() as usize / (self.connections + 10);
+        let group = |others: &[&'static str]| [&[*base], others].concat();
+        match others.as_slice() {
+            [] => vec![group(&[])],
+            others => others.chunks(fit.max(2) - 1).map(group).collect(),
+        }
+    }
+
+    fn entrants(&self, servers: &[&str]) -> io::Result<Vec<Entrant>> {
         let mut entrants = Vec::new();
-        for (place, &name) in self.servers.iter().enumerate() {
-            if place != 0 && !args.wants_subject(name) {
-                continue;
-            }
+        for &name in servers {
             let server = named(name).expect("a server's name");
             let mut spec = Spec::echo(self.message);
             spec.work_us = self.work_us;
+            entrants.push(Entrant::new(name.to_owned(), server, spec, self)?);
             if self.timeout {
-                entrants.push(Entrant::new(name.to_owned(), server, spec, self)?);
                 spec.timeout = true;
                 entrants.push(Entrant::new(format!("{name} + 5 s"), server, spec, self)?);
-            } else {
-                entrants.push(Entrant::new(name.to_owned(), server, spec, self)?);
             }
         }
         Ok(entrants)
@@ -193,7 +204,7 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for case in cases() {
         let name = case.name();
-        if !args.wants(case.measure, &name, case.by_default) {
+        if !args.wants(case.measure, &name, case.quick) {
             continue;
         }
         let contest = Contest {
@@ -202,13 +213,21 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
             metrics: METRICS,
             rounds: args.rounds(),
         };
-        let mut entrants = case.entrants(args)?;
         let length = case.window(args);
-        figures.extend(contest.run(
-            &mut entrants,
-            |entrant| entrant.name.clone(),
-            |entrant| entrant.window(length),
-        )?);
+        for (index, group) in case.groups(args).iter().enumerate() {
+            let found = contest.run(
+                &mut case.entrants(group)?,
+                |entrant| entrant.name.clone(),
+                |entrant| entrant.window(length),
+            )?;
+            // The base is in every group, and reported of the first.
+            let base = case.servers[0];
+            figures.extend(
+                found
+                    .into_iter()
+                    .filter(|figure| index == 0 || figure.subject != base),
+            );
+        }
     }
     Ok(figures)
 }
