@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::figure::Figure;
 use crate::machine;
 
+mod counts;
 mod echo;
 
 /// Enough for thousands of connections to every server at once.
@@ -14,16 +15,24 @@ pub(crate) const DESCRIPTORS: u64 = 100_000;
 /// A question.
 #[derive(Debug)]
 pub(crate) struct Measure {
-    pub(crate) name: &'static str,
+    /// What its cases are listed under.
+    pub(crate) names: &'static [&'static str],
     pub(crate) about: &'static str,
     ask: fn(&Args) -> io::Result<Vec<Figure>>,
 }
 
-pub(crate) static MEASURES: &[Measure] = &[Measure {
-    name: "echo",
-    about: "TCP echo: requests per second, CPU per request, latency",
-    ask: echo::ask,
-}];
+pub(crate) static MEASURES: &[Measure] = &[
+    Measure {
+        names: &["echo", "pool", "foreign", "work", "timeout"],
+        about: "TCP echo: requests per second, CPU per request, latency",
+        ask: echo::ask,
+    },
+    Measure {
+        names: &["syscalls", "instructions"],
+        about: "system calls and user instructions per echoed request",
+        ask: counts::ask,
+    },
+];
 
 /// Asks what was asked for.
 pub(crate) fn run(args: &Args) -> io::Result<Vec<Figure>> {

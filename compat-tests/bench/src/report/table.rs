@@ -46,7 +46,7 @@ fn table(page: &Page<'_>) -> Table {
 pub(crate) fn list(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "measures:")?;
     for measure in MEASURES {
-        writeln!(out, "  {:<14} {}", measure.name, measure.about)?;
+        writeln!(out, "  {}: {}", measure.names.join(", "), measure.about)?;
     }
     writeln!(out, "servers:")?;
     for server in SERVERS {
