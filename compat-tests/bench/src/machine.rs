@@ -105,6 +105,21 @@ impl CpuClock {
     }
 }
 
+/// The CPU time of this thread.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    own_cpu_ns(rustix::time::ClockId::ThreadCPUTime)
+}
+
+/// The CPU time of this process.
+pub(crate) fn process_cpu_ns() -> u64 {
+    own_cpu_ns(rustix::time::ClockId::ProcessCPUTime)
+}
+
+fn own_cpu_ns(clock: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// How often the threads of a process have left a core, of themselves or not. A thread that does nothing does not.
 pub(crate) fn switches(process: u32) -> io::Result<u64> {
     let mut sum = 0;

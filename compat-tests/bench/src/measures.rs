@@ -3,11 +3,15 @@
 use std::io;
 
 use crate::args::Args;
-use crate::figure::Figure;
+use crate::child::Measured;
+use crate::figure::{Figure, Metric};
 use crate::machine;
+use crate::window::Contest;
 
 mod counts;
 mod echo;
+mod executors;
+mod timers;
 
 /// Enough for thousands of connections to every server at once.
 pub(crate) const DESCRIPTORS: u64 = 100_000;
@@ -32,6 +36,16 @@ pub(crate) static MEASURES: &[Measure] = &[
         about: "system calls and user instructions per echoed request",
         ask: counts::ask,
     },
+    Measure {
+        names: &["timers", "lateness", "timer bytes"],
+        about: "timers: create + poll + drop, how late, heap",
+        ask: timers::ask,
+    },
+    Measure {
+        names: &["executors", "task bytes"],
+        about: "executors: spawn, wake, yield, heap",
+        ask: executors::ask,
+    },
 ];
 
 /// Asks what was asked for.
@@ -45,7 +59,43 @@ pub(crate) fn run(args: &Args) -> io::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// What a child process does that was started with [`crate::child::Measured::worker`].
+/// What a child process does that was started with [`Measured::worker`].
 pub(crate) fn work(job: &[&str]) -> io::Result<()> {
-    unreachable!("no such job: {job:?}")
+    match job {
+        ["timers", job @ ..] => timers::work(job),
+        ["executors", job @ ..] => executors::work(job),
+        _ => unreachable!("no such job: {job:?}"),
+    }
+}
+
+/// A case in which each subject is a worker that is told its name after its job.
+fn workers(
+    args: &Args,
+    measure: &'static str,
+    case: &str,
+    metrics: &[Metric],
+    subjects: &[&'static str],
+    job: &[&str],
+    quick: bool,
+) -> io::Result<Vec<Figure>> {
+    if !args.wants(measure, case, quick) {
+        return Ok(Vec::new());
+    }
+    let mut entrants = Vec::new();
+    for (place, &subject) in subjects.iter().enumerate() {
+        if place == 0 || args.wants_subject(subject) {
+            entrants.push((subject, Measured::worker(&[job, &[subject]].concat())?));
+        }
+    }
+    let contest = Contest {
+        measure,
+        case,
+        metrics,
+        rounds: args.rounds(),
+    };
+    contest.run(
+        &mut entrants,
+        |(subject, _)| (*subject).to_owned(),
+        |(_, worker)| worker.work(),
+    )
 }
