@@ -17,6 +17,7 @@ thread_local! {
 }
 
 /// Charges one success to the task of `cx`. False: the budget is spent; the task was woken, and must be pending now.
+#[inline]
 #[must_use]
 pub(crate) fn charge(cx: &Context<'_>) -> bool {
     let task = cx.waker().data() as usize;

@@ -128,10 +128,16 @@ mod driver {
         ///
         /// # Errors
         /// Those of starting a thread.
+        #[inline]
         pub(crate) fn summon(&self, reactor: &Reactor) -> io::Result<()> {
-            if !self.is_automatic() {
-                return Ok(());
+            if self.is_automatic() {
+                self.summon_thread(reactor)
+            } else {
+                Ok(())
             }
+        }
+
+        fn summon_thread(&self, reactor: &Reactor) -> io::Result<()> {
             self.presence.summon(|| {
                 let reactor = reactor.clone();
                 std::thread::Builder::new()

@@ -75,6 +75,7 @@ impl Handle {
         }
     }
 
+    #[inline]
     fn look(&self) -> io::Result<Snapshot> {
         if self.slot.born.is_stale() {
             return Err(fork::stale());
