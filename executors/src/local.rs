@@ -680,7 +680,8 @@ impl Home for Shared {
         match self.mine.get() {
             Some(mine) => {
                 mine.push(runnable, while_running);
-                if mine.asleep.get() {
+                // Once is enough: the sleep ends with this turn.
+                if mine.asleep.replace(false) {
                     self.ring();
                 }
             }
