@@ -175,3 +175,70 @@ impl Load {
         Ok(connection.echoed == self.message)
     }
 }
+
+/// Connections that are made, answered once, and ended by the server; some at once.
+#[derive(Debug)]
+pub(crate) struct Visits {
+    server: SocketAddr,
+    set: OwnedFd,
+    visitors: Vec<Option<TcpStream>>,
+}
+
+impl Visits {
+    pub(crate) fn new(server: SocketAddr, at_once: usize) -> io::Result<Visits> {
+        Ok(Visits {
+            server,
+            set: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            visitors: (0..at_once).map(|_| None).collect(),
+        })
+    }
+
+    pub(crate) fn run_for(&mut self, length: Duration) -> io::Result<Seen> {
+        const GREETING: [u8; 64] =
+            *b"A request of sixty-four bytes, none of which is like the others.";
+        let start = Instant::now();
+        let mut done = 0;
+        for index in 0..self.visitors.len() {
+            self.visit(index, &GREETING)?;
+        }
+        let mut events = [MaybeUninit::uninit(); 64];
+        while self.visitors.iter().any(Option::is_some) {
+            let (events, _) = match epoll::wait(&self.set, &mut events[..], None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                waited => waited?,
+            };
+            for event in events {
+                let index = event.data.u64() as usize;
+                let stream = self.visitors[index].as_ref().expect("a visitor");
+                let mut answer = [0; 65];
+                let flags = rustix::net::RecvFlags::empty();
+                match rustix::net::recv(stream, &mut answer, flags) {
+                    Ok((_, 64)) if answer[..64] == GREETING => continue,
+                    Ok((_, 0)) => {}
+                    Ok(_) => return Err(io::Error::other("a server has echoed other bytes")),
+                    Err(error) => return Err(error.into()),
+                }
+                // Closing takes it out of the set.
+                self.visitors[index] = None;
+                done += 1;
+                if start.elapsed() < length {
+                    self.visit(index, &GREETING)?;
+                }
+            }
+        }
+        Ok(Seen {
+            requests: done,
+            elapsed: start.elapsed(),
+        })
+    }
+
+    fn visit(&mut self, index: usize, greeting: &[u8]) -> io::Result<()> {
+        // On this machine a connection is there at once.
+        let stream = TcpStream::connect(self.server)?;
+        let data = EventData::new_u64(index as u64);
+        epoll::add(&self.set, &stream, data, EventFlags::IN)?;
+        rustix::net::send(&stream, greeting, rustix::net::SendFlags::NOSIGNAL)?;
+        self.visitors[index] = Some(stream);
+        Ok(())
+    }
+}

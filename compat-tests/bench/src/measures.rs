@@ -8,9 +8,11 @@ use crate::figure::{Figure, Metric};
 use crate::machine;
 use crate::window::Contest;
 
+mod connections;
 mod counts;
 mod echo;
 mod executors;
+mod idle;
 mod timers;
 
 /// Enough for thousands of connections to every server at once.
@@ -46,6 +48,16 @@ pub(crate) static MEASURES: &[Measure] = &[
         about: "executors: spawn, wake, yield, heap",
         ask: executors::ask,
     },
+    Measure {
+        names: &["connections", "connection bytes", "registration"],
+        about: "connections: accept + echo once + close, heap, registration",
+        ask: connections::ask,
+    },
+    Measure {
+        names: &["idle"],
+        about: "wake-ups of a runtime that has nothing to do",
+        ask: idle::ask,
+    },
 ];
 
 /// Asks what was asked for.
@@ -64,6 +76,8 @@ pub(crate) fn work(job: &[&str]) -> io::Result<()> {
     match job {
         ["timers", job @ ..] => timers::work(job),
         ["executors", job @ ..] => executors::work(job),
+        ["connections", job @ ..] => connections::work(job),
+        ["idle", job @ ..] => idle::work(job),
         _ => unreachable!("no such job: {job:?}"),
     }
 }
