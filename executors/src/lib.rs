@@ -23,6 +23,8 @@
 //! Every task has a number ([`TaskId`]) and, if it was started with one, a name; [`Hooks`] see both at each poll and each
 //! panic. [`yield_now`] lets others run; [`spawn_blocking`] takes work that blocks its thread elsewhere.
 //!
+//! With the feature `futures-task` they are `futures_task::{Spawn, LocalSpawn}` as well, for libraries that ask for these.
+//!
 //! # Examples
 //!
 //! ```
@@ -48,6 +50,8 @@
 // Under loom only the proved parts are built, without the reactor.
 #[cfg(not(loom))]
 mod about;
+#[cfg(all(not(loom), feature = "futures-task"))]
+mod futures_task;
 #[cfg(not(loom))]
 mod hooks;
 #[cfg(not(loom))]

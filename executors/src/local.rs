@@ -503,6 +503,12 @@ impl LocalHandle {
 }
 
 impl LocalHandle {
+    /// Whether tasks started now would be cancelled at once.
+    #[cfg(feature = "futures-task")]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.shared.live.is_closed()
+    }
+
     pub(crate) fn start<F>(&self, info: TaskInfo, future: F) -> Task<F::Output>
     where
         F: Future + 'static,
@@ -586,6 +592,12 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// Whether tasks started now would be cancelled at once.
+    #[cfg(feature = "futures-task")]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.shared.live.is_closed()
+    }
+
     /// Starts a task that only carries the output of another one: it has no number, and hooks do not see it.
     pub(crate) fn carry<F>(&self, future: F) -> Task<F::Output>
     where

@@ -325,6 +325,12 @@ impl PerCoreHandle {
         self.cores.iter().map(load).collect()
     }
 
+    /// Whether tasks started now would be cancelled at once.
+    #[cfg(feature = "futures-task")]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.cores.iter().all(|core| core.remote.is_ended())
+    }
+
     fn balance<F, Fut>(&self, name: Option<Cow<'static, str>>, f: F) -> Task<Fut::Output>
     where
         F: FnOnce() -> Fut + Send + 'static,

@@ -240,6 +240,12 @@ impl Spawn for Pool {
 }
 
 impl PoolHandle {
+    /// Whether tasks started now would be cancelled at once.
+    #[cfg(feature = "futures-task")]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.shared.live.is_closed()
+    }
+
     /// Starts a task. See [`Spawn`] for what is promised to tasks.
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where

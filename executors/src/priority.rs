@@ -242,6 +242,12 @@ impl PriorityHandle {
         self.class
     }
 
+    /// Whether tasks started now would be cancelled at once.
+    #[cfg(feature = "futures-task")]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.shared().live.is_closed()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.homes[0].shared
     }

@@ -245,6 +245,12 @@ impl Live {
         count
     }
 
+    #[cfg(feature = "futures-task")]
+    pub(crate) fn is_closed(&self) -> bool {
+        // The last to be closed.
+        self.shards.last().is_none_or(|shard| lock(&shard.0).closed)
+    }
+
     pub(crate) fn close(&self) {
         for shard in &self.shards {
             lock(&shard.0).closed = true;

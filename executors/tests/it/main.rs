@@ -5,6 +5,8 @@ mod block_on;
 #[cfg(unix)]
 mod fork;
 mod blocking;
+#[cfg(feature = "futures-task")]
+mod futures_task;
 mod io;
 mod local;
 mod panics;
