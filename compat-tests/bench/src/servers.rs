@@ -14,6 +14,7 @@ use crate::{heap, machine};
 
 mod async_io;
 mod foreign;
+mod monoio;
 mod raw;
 mod tokio;
 mod untether;
@@ -68,6 +69,7 @@ pub(crate) static SERVERS: &[&Server] = &[
     &tokio::MULTI_THREAD_1,
     &tokio::MULTI_THREAD_2,
     &tokio::MULTI_THREAD_2_PINNED,
+    &monoio::IO_URING,
     &async_io::LOCAL,
     &async_io::SMOL_2,
     &async_io::SMOL_2_PINNED,

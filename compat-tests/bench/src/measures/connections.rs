@@ -131,9 +131,7 @@ fn bytes(args: &Args) -> io::Result<Vec<Figure>> {
         };
         let (_few, before) = told(FIRST)?;
         let (_many, after) = told(MORE)?;
-        // The bare loop has one buffer for all.
-        let buffer = if subject == "raw" { 0 } else { spec.buffer };
-        let value = (after - before) / MORE as f64 - buffer as f64;
+        let value = (after - before) / MORE as f64 - spec.buffer as f64;
         figures.push(Figure {
             measure: "connection bytes",
             case: "1000 idle".to_owned(),

@@ -27,7 +27,8 @@ const SERVERS: &[&str] = &[
     "async-io-on-futures-local",
 ];
 
-const REQUESTS: u64 = 6_400;
+/// How many requests are N.
+const REQUESTS: u64 = 1_280;
 
 /// A program that counts what a server does.
 struct Counter {

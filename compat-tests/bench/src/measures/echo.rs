@@ -32,6 +32,7 @@ const ONE_CORE: &[&str] = &[
     "tokio-current-thread",
     "tokio-multi-thread-1",
     "smol-local",
+    "monoio-io-uring",
 ];
 
 const TWO_THREADS: &[&str] = &[

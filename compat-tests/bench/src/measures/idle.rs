@@ -69,7 +69,7 @@ pub(super) fn work(job: &[&str]) -> io::Result<()> {
     let ours = |spawn: &dyn Fn(Task)| {
         for n in 0..TIMERS {
             spawn(Box::pin(async move {
-                drop(untether::Timer::after(far(n)).await)
+                untether::Timer::after(far(n)).await;
             }));
         }
         for (near, far) in pairs() {
@@ -96,7 +96,9 @@ pub(super) fn work(job: &[&str]) -> io::Result<()> {
         ["async-io"] => {
             let executor = async_executor::LocalExecutor::new();
             for n in 0..TIMERS {
-                let timer = async move { drop(async_io::Timer::after(far(n)).await) };
+                let timer = async move {
+                    async_io::Timer::after(far(n)).await;
+                };
                 executor.spawn(timer).detach();
             }
             for (near, far) in pairs() {

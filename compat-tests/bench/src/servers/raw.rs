@@ -36,7 +36,6 @@ fn serve(listener: TcpListener, spec: Spec) -> io::Result<()> {
     )?;
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut vacant: Vec<usize> = Vec::new();
-    let mut buffer = vec![0; spec.buffer];
     let mut events = [MaybeUninit::uninit(); 256];
     loop {
         let (events, _) = match epoll::wait(&set, &mut events[..], None) {
@@ -53,6 +52,7 @@ fn serve(listener: TcpListener, spec: Spec) -> io::Result<()> {
                     epoll::add(&set, &stream, EventData::new_u64(index as u64), flags)?;
                     let connection = Some(Connection {
                         stream,
+                        buffer: vec![0; spec.buffer],
                         told: false,
                     });
                     match connections.get_mut(index) {
@@ -67,7 +67,7 @@ fn serve(listener: TcpListener, spec: Spec) -> io::Result<()> {
             let Some(connection) = &mut connections[index] else {
                 continue;
             };
-            if !connection.echo(&mut buffer, flags, spec)? {
+            if !connection.echo(flags, spec)? {
                 // Closing takes it out of the set.
                 connections[index] = None;
                 vacant.push(index);
@@ -79,27 +79,29 @@ fn serve(listener: TcpListener, spec: Spec) -> io::Result<()> {
 
 struct Connection {
     stream: TcpStream,
+    /// One for each, as everybody else has: with thousands of connections, one for all would stay in the cache.
+    buffer: Vec<u8>,
     told: bool,
 }
 
 impl Connection {
     /// Echoes all there is. False: it is over.
-    fn echo(&mut self, buffer: &mut [u8], flags: EventFlags, spec: Spec) -> io::Result<bool> {
+    fn echo(&mut self, flags: EventFlags, spec: Spec) -> io::Result<bool> {
         loop {
-            let n = match recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
+            let n = match recv(&self.stream, &mut *self.buffer, RecvFlags::empty()) {
                 Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(false),
                 Ok((_, n)) => n,
                 Err(Errno::AGAIN) => return Ok(true),
                 Err(error) => return Err(error.into()),
             };
             spec.work();
-            self.send_all(&buffer[..n])?;
+            self.send_all(&self.buffer[..n])?;
             spec.answered(!self.told);
             self.told = true;
             if spec.once {
                 return Ok(false);
             }
-            if n < buffer.len() && !flags.intersects(EventFlags::RDHUP | EventFlags::HUP) {
+            if n < self.buffer.len() && !flags.intersects(EventFlags::RDHUP | EventFlags::HUP) {
                 return Ok(true);
             }
         }
