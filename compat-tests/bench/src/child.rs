@@ -153,7 +153,7 @@ fn serve(name: &str, spec: &[&str]) -> io::Result<()> {
 /// For a worker: does a window of work for each line on the standard input, and writes what it has found.
 pub(crate) fn answer(mut window: impl FnMut() -> Vec<f64>) -> io::Result<()> {
     let mut lines = io::stdin().lines();
-    while let Some(line) = lines.next() {
+    for line in lines.by_ref() {
         line?;
         let words: Vec<String> = window().iter().map(f64::to_string).collect();
         println!("{}", words.join(" "));
