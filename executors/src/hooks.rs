@@ -153,7 +153,7 @@ impl Table {
 }
 
 /// Calls a hook, and stops its panic.
-fn contain(hook: impl FnOnce()) {
+pub(crate) fn contain(hook: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
         // Printed already. The payload's own destructor might panic as well; it is not worth the risk.
         mem::forget(payload);

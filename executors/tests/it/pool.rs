@@ -27,6 +27,53 @@ fn tasks_are_spawned_from_outside_and_inside() {
 }
 
 #[test]
+fn each_thread_is_told_when_it_starts_and_stops() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let log = log.clone();
+        move |thread: usize| {
+            log.lock()
+                .unwrap()
+                .push((what, thread, thread::current().id()));
+            // Harms nobody.
+            std::panic::resume_unwind(Box::new("in a hook"));
+        }
+    };
+    let pool = Pool::builder()
+        .threads(3)
+        .pin(true)
+        .on_start(note("start"))
+        .on_stop(note("stop"))
+        .build()
+        .unwrap();
+    assert_eq!(block_on(pool.spawn(async { 1 })), 1);
+    drop(pool);
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 6);
+    for number in 0..3 {
+        let of_thread: Vec<_> = log.iter().filter(|entry| entry.1 == number).collect();
+        assert_eq!((of_thread[0].0, of_thread[1].0), ("start", "stop"));
+        assert_eq!(of_thread[0].2, of_thread[1].2);
+        assert_ne!(of_thread[0].2, thread::current().id());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_can_be_bound_to_processors() {
+    let allowed = async {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.unwrap().trim().to_string()
+    };
+    let pool = Pool::builder().threads(1).pin(true).build().unwrap();
+    let list = block_on(pool.spawn(allowed));
+    list.parse::<usize>().expect("one processor, not a list");
+}
+
+#[test]
 fn all_workers_work_at_once() {
     let pool = Pool::new(4).unwrap();
     let meeting = Arc::new(Barrier::new(4));
