@@ -53,8 +53,8 @@ pub enum Class {
 ///
 /// For a server that must answer while it also tidies up; with tasks that are all alike, a [`Pool`](crate::Pool) is
 /// faster. There is one queue per class for all threads, in which tasks wait in the order in which they were woken; a
-/// task that another wakes does not run next. A turn costs two more queue operations than in a `Pool`, and threads
-/// contend for the queues.
+/// task that another wakes does not run next. A turn costs two more queue operations than in a `Pool`, about 2.5 times as
+/// much on one thread (a yield: 408 ns against 165 ns on a busy virtual machine), and threads contend for the queues.
 ///
 /// # Fairness
 ///
