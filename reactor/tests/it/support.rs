@@ -329,6 +329,12 @@ impl Drop for Driving {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.unparker.unpark();
-        let _ = self.thread.take().map(thread::JoinHandle::join);
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if !thread::panicking() {
+            until("the end of a driver", || thread.is_finished());
+            let _ = thread.join();
+        }
     }
 }

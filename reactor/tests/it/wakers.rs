@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -152,18 +153,26 @@ fn a_waker_whose_drop_drops_a_source_meets_no_lock() {
     ends(|| {
         let reactor = Reactor::new().unwrap();
         reactor.enter(|| {
+            let (one, mut peer) = UnixStream::pair().unwrap();
+            let source = Arc::new(Async::new(one).unwrap());
             let laden = || {
                 let (one, peer) = UnixStream::pair().unwrap();
-                let source = Async::new(one).unwrap();
+                let own = Async::new(one).unwrap();
                 let mut timer = Timer::after(Duration::from_secs(60));
                 assert!(poll_once(&mut timer).is_pending());
-                let poll = source.poll_readable(&mut Context::from_waker(Waker::noop()));
-                assert!(poll.is_pending());
-                let load = Mutex::new(Some((source, timer, peer)));
-                dropped(move || drop(load.lock().unwrap().take()))
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(own.poll_readable(&mut cx).is_pending());
+                let load = Mutex::new(Some((own, timer, peer)));
+                let shared = source.clone();
+                dropped(move || {
+                    drop(load.lock().unwrap().take());
+                    // It meets the source that it waited for, too.
+                    let mut cx = Context::from_waker(Waker::noop());
+                    let _ = shared.poll_writable(&mut cx);
+                    let _ = shared.try_read_with(|_| Ok(()));
+                    drop(pin!(shared.readable()).poll(&mut cx));
+                })
             };
-            let (one, mut peer) = UnixStream::pair().unwrap();
-            let source = Async::new(one).unwrap();
             let poll = |waker: &Waker| {
                 let poll = source.poll_readable(&mut Context::from_waker(waker));
                 assert!(poll.is_pending());
