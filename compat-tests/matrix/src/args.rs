@@ -18,6 +18,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Write every verdict to this file as JUnit's XML, for a build server
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+
+    /// Write a page to this file that a browser shows without anything else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
     /// Only cases whose group::name contains this; may be repeated
     #[arg(long, value_name = "SUBSTRING")]
     pub filter: Vec<String>,

@@ -1,11 +1,15 @@
 //! Runs every conformance case on every runtime here, and prints who keeps what.
 //!
 //! It asserts nothing itself: what is promised is in `untether-conformance`, and what is known to be otherwise is in
-//! `deviations`. In reading order: `args` says what to run, `plan` runs it, `report` prints it, `json` writes it down.
+//! `deviations`. In reading order: `args` says what to run, `plan` runs it, `report` prints it, `json`, `junit` and
+//! `html` write it down.
 
 pub mod args;
 pub mod deviations;
+mod escape;
+mod html;
 pub mod json;
+mod junit;
 pub mod plan;
 pub mod report;
 pub mod subjects;
@@ -31,7 +35,7 @@ pub const MISUSED: u8 = 2;
 /// Does what the command line says, and returns the exit code.
 ///
 /// # Errors
-/// Those of writing to `out` or to the file of `--json`.
+/// Those of writing to `out` or to the files of `--json`, `--junit` and `--html`.
 pub fn run(
     args: &Args,
     cases: &[Case],
@@ -53,6 +57,12 @@ pub fn run(
     let findings = plan::run(args, &cases, &entrants, deviations);
     if let Some(path) = &args.json {
         fs::write(path, json::text(&findings)?)?;
+    }
+    if let Some(path) = &args.junit {
+        fs::write(path, junit::text(&entrants, &findings))?;
+    }
+    if let Some(path) = &args.html {
+        fs::write(path, html::text(&cases, &entrants, &findings)?)?;
     }
     report::print(&cases, &entrants, &findings, out)?;
     Ok(match plan::Totals::of(&findings).failed {
