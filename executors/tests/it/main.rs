@@ -2,9 +2,9 @@
 #![cfg(not(loom))]
 
 mod block_on;
+mod blocking;
 #[cfg(unix)]
 mod fork;
-mod blocking;
 #[cfg(feature = "futures-task")]
 mod futures_task;
 mod io;

@@ -35,7 +35,9 @@ fn read_all<T: untether::IoSafe + io::Read>(
             let (mut all, mut piece) = (Vec::new(), [0; 64]);
             loop {
                 // Not until there is nothing: poll(2) tells of a hang-up as long as it lasts.
-                (0..3).for_each(|_| drop(look(&reactor)));
+                (0..3).for_each(|_| {
+                    look(&reactor);
+                });
                 match stream.read(&mut piece).await.unwrap() {
                     0 => break all,
                     n => all.extend(&piece[..n]),
