@@ -59,11 +59,19 @@ pub(crate) fn ends<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) ->
         output
     });
     if waiting.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-        panic!("it hangs; the reactors: {:#?}", Reactor::all());
+        panic!("it hangs; {}", reactors());
     }
     thread
         .join()
         .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+}
+
+/// What the reactors say of themselves; they cannot if a thread hangs that holds one of their locks.
+fn reactors() -> String {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(format!("the reactors: {:#?}", Reactor::all())));
+    let said = told.recv_timeout(Duration::from_secs(2));
+    said.unwrap_or_else(|_| "the reactors do not answer: one of their locks is held".to_owned())
 }
 
 /// Waits until `condition` holds, looking now and then: for what nobody tells us of.
@@ -72,8 +80,8 @@ pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(
             start.elapsed() < PATIENCE,
-            "never came: {what}; the reactors: {:#?}",
-            Reactor::all()
+            "never came: {what}; {}",
+            reactors()
         );
         thread::sleep(Duration::from_micros(200));
     }
@@ -103,11 +111,7 @@ impl Bell {
             .condition
             .wait_timeout_while(rung, PATIENCE, |rung| *rung < times)
             .unwrap();
-        assert!(
-            !timeout.timed_out(),
-            "never woken; the reactors: {:#?}",
-            Reactor::all()
-        );
+        assert!(!timeout.timed_out(), "never woken; {}", reactors());
     }
 }
 
