@@ -70,6 +70,9 @@ pub(crate) use unix::{accept, at_fork, connect};
 #[cfg(windows)]
 pub(crate) use windows::{accept, at_fork, connect};
 
+/// Whether polling stands on epoll here, if it has edges.
+const EPOLL: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// How long a wait may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
@@ -89,6 +92,9 @@ pub(crate) trait Poller: fmt::Debug + Send + Sync {
 
     /// Whether the end of the peer's data is reported beside the data, so that a short read proves that none is left.
     fn reports_half_close(&self) -> bool;
+
+    /// Whether it can be asked for urgent data, and for nothing else.
+    fn tells_priority(&self) -> bool;
 
     /// Starts to watch `raw`: for life, or for `wants` once.
     fn add(&self, raw: RawSource, key: usize, wants: u64) -> io::Result<()>;

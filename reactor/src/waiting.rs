@@ -15,11 +15,15 @@ use std::ops::BitOr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
 
 use crate::budget;
 use crate::fork;
 use crate::reactor::with_current;
 use crate::source::{self, Direction, Place, Snapshot, Waited, bits};
+use crate::timer::Timer;
 use crate::wrapper::{Async, Handle};
 
 impl Handle {
@@ -173,6 +177,37 @@ impl Handle {
         }
     }
 }
+
+impl Handle {
+    /// Waits until any of `wants` holds, where the poller cannot be asked for urgent data: looks now and then. `others` is
+    /// a wait for the rest.
+    pub(crate) async fn look_for<T>(
+        &self,
+        wants: u64,
+        mut others: Wait<&Async<T>, T>,
+    ) -> io::Result<u64> {
+        let mut looks = Timer::interval(LOOK);
+        poll_fn(|cx| {
+            loop {
+                self.look()?;
+                match self.raw.confirm(wants, 0)? {
+                    Some(holds) if holds & wants != 0 => return Poll::Ready(Ok(holds)),
+                    _ => {}
+                }
+                if others.wants != 0 {
+                    if let Poll::Ready(holds) = Pin::new(&mut others).poll(cx) {
+                        return Poll::Ready(holds);
+                    }
+                }
+                ready!(Pin::new(&mut looks).poll_next(cx));
+            }
+        })
+        .await
+    }
+}
+
+/// How often the OS is asked for urgent data where the poller cannot be.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// An entry in a source's list, taken off when dropped.
 struct Listed<'a> {

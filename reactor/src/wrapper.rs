@@ -253,6 +253,9 @@ impl<T> Async<T> {
     /// Waits for any of `interest`, and says what holds: readiness of either direction, priority data, an error that
     /// waits to be collected.
     ///
+    /// Where the poller cannot be asked for priority data (all but epoll), the OS is asked for it every 5 ms; on Windows
+    /// it is never found.
+    ///
     /// ```
     /// # #[cfg(unix)] futures_lite::future::block_on(async {
     /// use std::os::unix::net::UnixStream;
@@ -270,7 +273,16 @@ impl<T> Async<T> {
     /// # Cancel safety
     /// As [`Async::readable`].
     pub async fn ready(&self, interest: Interest) -> io::Result<Readiness> {
-        let holds = Wait::new(self, interest.wants()).await?;
+        let wants = interest.wants();
+        let watched = wants & bits::PRIORITY == 0
+            || with_current(|here| here.shared().poller().map(|poller| poller.tells_priority()))?;
+        let holds = if watched {
+            Wait::new(self, wants).await?
+        } else {
+            self.handle
+                .look_for(wants, Wait::new(self, wants & !bits::PRIORITY))
+                .await?
+        };
         Ok(Readiness::of(holds))
     }
 

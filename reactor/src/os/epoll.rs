@@ -68,6 +68,10 @@ impl Poller for Epoll {
         true
     }
 
+    fn tells_priority(&self) -> bool {
+        true
+    }
+
     fn add(&self, raw: RawSource, key: usize, _: u64) -> io::Result<()> {
         use epoll::EventFlags as E;
         let all = E::IN | E::OUT | E::PRI | E::RDHUP | E::ET;

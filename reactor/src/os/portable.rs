@@ -64,6 +64,11 @@ impl Poller for Portable {
         false
     }
 
+    /// polling knows of it on epoll only.
+    fn tells_priority(&self) -> bool {
+        self.is_edge() && super::EPOLL
+    }
+
     fn add(&self, raw: RawSource, key: usize, wants: u64) -> io::Result<()> {
         raw.add(&self.poller, self.interest(key, wants), self.mode)
     }

@@ -10,7 +10,7 @@ use futures_lite::future;
 use rustix::net::{SendFlags, send};
 use untether::{Async, Interest, Reactor, Readiness};
 
-use crate::support::{Bell, block_on, ends, is_poll, look};
+use crate::support::{Bell, block_on, ends, look};
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -74,10 +74,6 @@ fn both_directions_at_once_are_told_apart() {
 
 #[test]
 fn urgent_data_is_priority_and_other_data_is_not() {
-    if is_poll() {
-        println!("skipped: polling asks poll(2) for urgent data only beside other data");
-        return;
-    }
     let reactor = Reactor::new().unwrap();
     let (mut peer, one) = tcp_pair();
     let source = reactor.enter(|| Async::new(one).unwrap());
