@@ -5,10 +5,10 @@
 //! that no clock gets to.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::ptr;
 use std::time::{Duration, Instant};
 
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering, StaticPtr};
 
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -106,9 +106,28 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// The first look fixes it. Not a `OnceLock`: a child that is forked during the first look would wait for it for ever.
 fn epoch() -> Instant {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    *EPOCH.get_or_init(Instant::now)
+    static EPOCH: StaticPtr<Instant> = StaticPtr::new(ptr::null_mut());
+    let mut epoch = EPOCH.load(Ordering::Acquire);
+    if epoch.is_null() {
+        let ours = Box::into_raw(Box::new(Instant::now()));
+        epoch = match EPOCH.compare_exchange(
+            ptr::null_mut(),
+            ours,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => ours,
+            Err(theirs) => {
+                // SAFETY: it is a box that nobody else has seen.
+                drop(unsafe { Box::from_raw(ours) });
+                theirs
+            }
+        };
+    }
+    // SAFETY: what is stored there is a box that is never freed.
+    unsafe { *epoch }
 }
 
 /// The machine's time.

@@ -12,7 +12,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::sync::Once;
 
 use crate::sync::{AtomicU32, Ordering};
 use crate::{os, pages, reactor};
@@ -45,10 +44,30 @@ pub(crate) fn stale() -> io::Error {
     )
 }
 
-/// From now on forks are noticed.
+/// From now on forks are noticed. Nothing is made before this has returned.
+///
+/// Not a `Once`: a child that is forked while another thread is in here would wait for that thread for ever. The word is
+/// NOBODY, the id of the process that is asking the OS, or DONE; a child finds its parent's id and asks anew.
 pub(crate) fn watch() {
-    static WATCHED: Once = Once::new();
-    WATCHED.call_once(|| os::at_fork(before, in_parent, in_child));
+    const NOBODY: u32 = 0;
+    const DONE: u32 = u32::MAX;
+    static WATCHED: AtomicU32 = AtomicU32::new(NOBODY);
+
+    let this = std::process::id();
+    loop {
+        match WATCHED.load(Ordering::Acquire) {
+            DONE => return,
+            asking if asking == this => std::thread::yield_now(),
+            before => {
+                let mine =
+                    WATCHED.compare_exchange(before, this, Ordering::Acquire, Ordering::Relaxed);
+                if mine.is_ok() {
+                    os::at_fork(before_fork, in_parent, in_child);
+                    WATCHED.store(DONE, Ordering::Release);
+                }
+            }
+        }
+    }
 }
 
 /// What is held over a fork, in the order in which it is locked elsewhere.
@@ -61,12 +80,14 @@ thread_local! {
     static HELD: Cell<Option<Locks>> = const { Cell::new(None) };
 }
 
-extern "C" fn before() {
+extern "C" fn before_fork() {
     let _ = HELD.try_with(|held| {
-        held.set(Some(Locks {
+        // A child that has asked once more is called twice.
+        let locks = held.take().unwrap_or_else(|| Locks {
             _reactors: reactor::registry(),
             _pages: pages::free_list(),
-        }))
+        });
+        held.set(Some(locks));
     });
 }
 

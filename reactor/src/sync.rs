@@ -19,6 +19,9 @@ pub(crate) use loom::sync::{
 #[cfg(loom)]
 pub(crate) use std::sync::Arc;
 
+/// For statics, of which a model has none.
+pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
+
 /// Locks, poisoned or not: no code of ours panics under a lock, and no code of others runs under one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
