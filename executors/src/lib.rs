@@ -8,7 +8,7 @@
 //! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
 //! | connections that have little to do with each other, on many cores     | [`PerCore`]  | `!Send`      | its own, one per core |
 //! | tasks of which some are more urgent than others                      | [`Priority`] | `Send`       | its own     |
-//! | one call that blocks or computes for long                             | [`spawn_blocking`] | a function, `Send` | those of `blocking` |
+//! | one call that blocks or computes for long                             | [`spawn_blocking()`] | a function, `Send` | those of `blocking` |
 //! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |
 //!
 //! All of them own a reactor and park in it, so an event is handled by the thread that runs the task, and no thread
@@ -21,7 +21,7 @@
 //! by the panic hook, and goes no further.
 //!
 //! Every task has a number ([`TaskId`]) and, if it was started with one, a name; [`Hooks`] see both at each poll and each
-//! panic. [`yield_now`] lets others run; [`spawn_blocking`] takes work that blocks its thread elsewhere.
+//! panic. [`yield_now()`] lets others run; [`spawn_blocking()`] takes work that blocks its thread elsewhere.
 //!
 //! With the feature `futures-task` they are `futures_task::{Spawn, LocalSpawn}` as well, for libraries that ask for these.
 //!

@@ -51,7 +51,7 @@ pub enum Class {
 
 /// An executor of several threads whose tasks have classes: the upper get more turns, and none starves.
 ///
-/// For a server that must answer while it also tidies up; with tasks that are all alike, a [`Pool`](crate::Pool) is
+/// For a server that must answer while it also tidies up; with tasks that are all alike, a [`Pool`] is
 /// faster. There is one queue per class for all threads, in which tasks wait in the order in which they were woken; a
 /// task that another wakes does not run next. A turn costs two more queue operations than in a `Pool`, about 2.5 times as
 /// much on one thread (a yield: 408 ns against 165 ns on a busy virtual machine), and threads contend for the queues.
@@ -69,7 +69,7 @@ pub enum Class {
 /// It is turns that are shared out, not time: a poll is never interrupted. A background task that computes should
 /// [`yield_now`](crate::yield_now()) often.
 ///
-/// The end is that of a [`Pool`](crate::Pool).
+/// The end is that of a [`Pool`].
 ///
 /// # Examples
 ///
