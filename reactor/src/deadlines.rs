@@ -34,7 +34,7 @@ use std::cell::Cell;
 use std::sync::PoisonError;
 use std::task::Waker;
 
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, StaticUsize};
 use crate::sync::{Mutex, MutexGuard};
 
 use self::wheel::{Key, Wheel};
@@ -345,8 +345,8 @@ impl Notice {
 
 /// A number that threads are given in turn, so that they spread over the shards.
 fn this_thread() -> usize {
-    // Not from `sync`: no model depends on it, and loom's cannot be a static.
-    static ARRIVED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    // No model depends on it, and loom's cannot be a static.
+    static ARRIVED: StaticUsize = StaticUsize::new(0);
     const NONE: usize = usize::MAX;
     thread_local! {
         static NUMBER: Cell<usize> = const { Cell::new(NONE) };

@@ -20,7 +20,7 @@ pub(crate) use loom::sync::{
 pub(crate) use std::sync::Arc;
 
 /// For statics, of which a model has none.
-pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
+pub(crate) use std::sync::atomic::{AtomicPtr as StaticPtr, AtomicUsize as StaticUsize};
 
 /// Locks, poisoned or not: no code of ours panics under a lock, and no code of others runs under one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
