@@ -94,6 +94,7 @@ impl TaskInfo {
     }
 
     /// Until the guard is dropped, this task is the current one.
+    #[inline]
     pub(crate) fn enter(&self) -> Entered {
         Entered {
             outer: CURRENT.replace(Some(self.id)),
@@ -107,6 +108,7 @@ pub(crate) struct Entered {
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         CURRENT.set(self.outer);
     }

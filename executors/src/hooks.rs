@@ -1,6 +1,6 @@
 //! What a program may watch its tasks by: their polls, and their panics.
 //!
-//! An executor without hooks pays one comparison per poll. The hooks are called inside the poll, as the task itself
+//! An executor without hooks pays one comparison per poll (`task`). The hooks are called inside the poll, as the task itself
 //! is: on its thread, in its executor's reactor, holding no lock.
 //!
 //! Not here: counting (the executors), and catching panics for whoever awaits (`task`).
@@ -115,9 +115,12 @@ impl Hooks {
         self
     }
 
+    pub(crate) fn are_set(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// Polls `task` by calling `poll`.
     pub(crate) fn poll<T>(&self, task: &TaskInfo, poll: impl FnOnce() -> T) -> T {
-        let _current = task.enter();
         match &self.table {
             None => poll(),
             Some(table) => table.poll(task, poll),

@@ -96,6 +96,6 @@ pub use self::{
     priority::{Class, Priority, PriorityBuilder, PriorityHandle},
     spawn::{LocalSpawn, Spawn},
     spawn_blocking::spawn_blocking,
+    task::{FallibleTask, Task, TaskData},
     yield_now::{YieldNow, yield_now},
 };
-pub use async_task::{FallibleTask, Task};

@@ -29,7 +29,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use async_task::{Runnable, Task};
 use concurrent_queue::ConcurrentQueue;
 use untether::Reactor;
 
@@ -40,7 +39,7 @@ use crate::hooks::Hooks;
 use crate::pool;
 use crate::spawn::{LocalSpawn, Spawn};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
-use crate::task::{self, Home, Live};
+use crate::task::{self, Home, Live, Runnable, Task};
 
 /// The least number of polls between two turns.
 const GENERATION_MIN: usize = 61;
@@ -109,7 +108,7 @@ impl Local {
         F: Future + 'static,
         F::Output: 'static,
     {
-        task::spawn_local(&self.shared, TaskInfo::unnamed(), future)
+        self.shared.spawn_local(TaskInfo::unnamed(), future)
     }
 
     /// Starts a task with a name, which [`Hooks`] see.
@@ -118,7 +117,7 @@ impl Local {
         F: Future + 'static,
         F::Output: 'static,
     {
-        task::spawn_local(&self.shared, TaskInfo::named(name), future)
+        self.shared.spawn_local(TaskInfo::named(name), future)
     }
 
     /// Runs a future, which may borrow anything, and all tasks, until the future is done. The other tasks stay where
@@ -489,7 +488,7 @@ impl LocalHandle {
         F: Future + 'static,
         F::Output: 'static,
     {
-        task::spawn_local(&self.shared, TaskInfo::unnamed(), future)
+        self.shared.spawn_local(TaskInfo::unnamed(), future)
     }
 
     /// Starts a task with a name, which [`Hooks`] see.
@@ -498,7 +497,7 @@ impl LocalHandle {
         F: Future + 'static,
         F::Output: 'static,
     {
-        task::spawn_local(&self.shared, TaskInfo::named(name), future)
+        self.shared.spawn_local(TaskInfo::named(name), future)
     }
 }
 
@@ -514,7 +513,7 @@ impl LocalHandle {
         F: Future + 'static,
         F::Output: 'static,
     {
-        task::spawn_local(&self.shared, info, future)
+        self.shared.spawn_local(info, future)
     }
 }
 
@@ -657,6 +656,18 @@ struct Shared {
 }
 
 impl Shared {
+    /// Starts a task on this thread, which is the executor's own: whoever calls this is `!Send` and was made there.
+    fn spawn_local<F>(self: &Arc<Shared>, info: TaskInfo, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        debug_assert!(self.mine.get().is_some());
+        // SAFETY: (1) Tasks are run by the `Local` and dropped by it or its end, which takes place on the thread that
+        // made it, since it is not `Send`; and by nobody who has only a share of this.
+        unsafe { task::spawn_local(self, info, future) }
+    }
+
     /// Moves what other threads have queued so far to our own queue. Whether there was anything.
     fn fetch(&self) -> bool {
         let Some(mine) = self.mine.get() else {
@@ -688,21 +699,31 @@ impl Home for Shared {
         &self.hooks
     }
 
-    fn schedule(&self, runnable: Runnable, while_running: bool) {
-        match self.mine.get() {
-            Some(mine) => {
-                mine.push(runnable, while_running);
-                // Once is enough: the sleep ends with this turn.
-                if mine.asleep.replace(false) {
-                    self.ring();
-                }
-            }
-            None => {
-                // Never full, and never closed: see `Live` for why nothing is queued after the end.
-                let _ = self.remote.push(runnable);
-                self.ring();
-            }
+    fn schedule(&self, runnable: Runnable, _while_running: bool) {
+        // Never full, and never closed: see `Live` for why nothing is queued after the end.
+        let _ = self.remote.push(runnable);
+        self.ring();
+    }
+
+    unsafe fn schedule_here(
+        home: *const Shared,
+        runnable: Runnable,
+        while_running: bool,
+    ) -> Result<(), Runnable> {
+        // SAFETY: (1) It lives: the task has it, until it is queued. (2) It still does afterwards, on the thread that is
+        // its own: the task has a future, so the `Local` has not ended, and nobody ends it meanwhile on this thread, where
+        // neither `push` nor `ring` runs foreign code. On others it is not used once the task is given back.
+        let shared = unsafe { &*home };
+        let Some(mine) = shared.mine.get() else {
+            return Err(runnable);
+        };
+        mine.push(runnable, while_running);
+        // Once is enough: the sleep ends with this turn.
+        if mine.asleep.get() {
+            mine.asleep.set(false);
+            shared.ring();
         }
+        Ok(())
     }
 }
 
@@ -750,13 +771,10 @@ struct Mine {
 
 impl Mine {
     fn push(&self, runnable: Runnable, while_running: bool) {
-        let to_queue = if self.in_task.get() && !while_running {
-            self.next.replace(Some(runnable))
-        } else {
-            Some(runnable)
-        };
-        if let Some(runnable) = to_queue {
+        if !self.in_task.get() || while_running {
             self.queue.borrow_mut().push_back(runnable);
+        } else if let Some(displaced) = self.next.replace(Some(runnable)) {
+            self.queue.borrow_mut().push_back(displaced);
         }
     }
 

@@ -21,7 +21,6 @@ use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
 
-use async_task::Task;
 
 use crate::about::TaskInfo;
 use crate::hooks::Hooks;
@@ -29,6 +28,7 @@ use crate::local::{Local, LocalHandle, Remote};
 use crate::os;
 use crate::spawn::{LocalSpawn, Spawn};
 use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
+use crate::task::Task;
 
 /// An executor with a thread per core, each with its own tasks and its own reactor.
 ///

@@ -17,7 +17,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use async_task::{Runnable, Task};
 use untether::{Parker, Reactor, Unparker};
 
 use crate::about::TaskInfo;
@@ -26,7 +25,7 @@ use crate::hooks::{Hooks, contain};
 use crate::os;
 use crate::spawn::Spawn;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence};
-use crate::task::{self, Home, Live};
+use crate::task::{self, Home, Live, Runnable, Task};
 
 mod queues;
 pub(crate) mod sleepers;

@@ -22,7 +22,6 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use async_task::{Runnable, Task};
 use concurrent_queue::ConcurrentQueue;
 
 use crate::about::TaskInfo;
@@ -31,7 +30,7 @@ use crate::hooks::Hooks;
 use crate::pool::{Pool, PoolBuilder};
 use crate::spawn::Spawn;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
-use crate::task::{self, Home, Live};
+use crate::task::{self, Home, Live, Runnable, Task};
 
 mod rota;
 

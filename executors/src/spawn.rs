@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use async_task::Task;
+use crate::task::Task;
 
 /// An executor, or a handle to one, that runs futures which may move between threads.
 ///

@@ -1,7 +1,7 @@
 //! Work that blocks its thread, on threads that are there for it: those of the crate `blocking`, which smol's world
 //! shares, so that a program has one such pool and not two.
 
-use async_task::Task;
+use crate::Task;
 
 /// Runs a function that computes for long, or blocks, on a thread of its own kind, so that no executor waits for it.
 ///
@@ -27,7 +27,7 @@ use async_task::Task;
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn spawn_blocking<T, F>(f: F) -> Task<T>
+pub fn spawn_blocking<T, F>(f: F) -> Task<T, ()>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,

@@ -11,11 +11,13 @@
 //!   the list itself holds a waker as long as the future lives, so that waker never was the last reference to it.
 //!   The exception is a task spawned on an executor that has ended: its future is dropped where it was spawned.
 //!
-//! A task's number and name (`about`) are kept beside its future, so that `Task` need not know them, and are shown to the
-//! executor's hooks (`hooks`) at each poll.
+//! What an executor must know of a task lies beside its future, as async-task's metadata ([`TaskData`]): its number and
+//! name, its home, its place on the list. So the function that async-task calls to queue a task captures nothing, which
+//! matters: around one that does, it clones a waker for every wake-up, in case the task ends before the function returns.
 //!
 //! Not here: queues (`local`, `pool`), what a user sees (`spawn`).
 
+use std::fmt;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,11 +26,59 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use async_task::{Builder, Runnable, ScheduleInfo, Task, WithInfo};
+use async_task::{Builder, ScheduleInfo, WithInfo};
 
 use crate::about::TaskInfo;
 use crate::hooks::Hooks;
 use crate::sync::{Mutex, lock};
+
+/// A task: await it for its output, drop it to cancel it, detach it to let it run. See [`Spawn`](crate::Spawn).
+///
+/// It is [`async_task::Task`], with what is known about it in its metadata.
+///
+/// # Examples
+///
+/// ```
+/// use untether_executors::{Local, Task};
+///
+/// let local = Local::new();
+/// let task: Task<u32> = local.spawn_named("seven", async { 7 });
+/// assert_eq!(task.metadata().info().and_then(|info| info.name()), Some("seven"));
+/// assert_eq!(local.run(task), 7);
+/// ```
+pub type Task<T, M = TaskData> = async_task::Task<T, M>;
+
+/// A task that gives `None` instead of panicking if it was cancelled. See [`Task::fallible`].
+pub type FallibleTask<T, M = TaskData> = async_task::FallibleTask<T, M>;
+
+/// A task that is to be polled.
+pub(crate) type Runnable = async_task::Runnable<TaskData>;
+
+/// What an executor knows of a task: the metadata of a [`Task`].
+pub struct TaskData {
+    info: Option<TaskInfo>,
+    home: Arc<dyn Home>,
+    key: Option<Key>,
+    /// Whether there are hooks to be called. They do not change.
+    watched: bool,
+}
+
+impl TaskData {
+    /// The task's number and name. None if it only carries the output of another one, as that of
+    /// [`PerCore::spawn_on`](crate::PerCore::spawn_on) does.
+    pub fn info(&self) -> Option<&TaskInfo> {
+        self.info.as_ref()
+    }
+}
+
+impl fmt::Debug for TaskData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.info {
+            Some(info) => fmt::Debug::fmt(info, f),
+            None => f.write_str("TaskData"),
+        }
+    }
+}
 
 /// An executor, as its tasks see it.
 pub(crate) trait Home: Send + Sync + 'static {
@@ -38,6 +88,23 @@ pub(crate) trait Home: Send + Sync + 'static {
 
     /// Queues a task. Called on any thread, inside wakers, and by `spawn`. `while_running`: it was woken while it ran.
     fn schedule(&self, runnable: Runnable, while_running: bool);
+
+    /// The same, without holding a share of the home, if that may be done on this thread; else gives the task back.
+    ///
+    /// Once it is queued, a task may end, and its home with it, unless something on this thread keeps it.
+    ///
+    /// # Safety
+    /// (1) `home` is the home of the task, so it lives at least until the task is queued.
+    unsafe fn schedule_here(
+        _home: *const Self,
+        runnable: Runnable,
+        _while_running: bool,
+    ) -> Result<(), Runnable>
+    where
+        Self: Sized,
+    {
+        Err(runnable)
+    }
 }
 
 /// Starts a task that may run on any thread of `home`. `hint` says which part of the list of the living to use: threads
@@ -53,78 +120,104 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let info = info.into();
-    home.live().enlist(hint, |key| {
-        let future = Tracked::new(future, info, home, key);
-        let schedule = scheduler(home);
-        Builder::new()
-            .propagate_panic(true)
-            .spawn(|()| future, schedule)
-    })
+    // SAFETY: (1) it is `Send`.
+    unsafe { start(home, hint, info.into(), future) }
 }
 
-/// Starts a task that runs on this thread only. async-task checks that it does, and aborts otherwise.
-pub(crate) fn spawn_local<H, F>(home: &Arc<H>, info: TaskInfo, future: F) -> Task<F::Output>
+/// Starts a task that runs on this thread only, where `home` runs and ends.
+///
+/// # Safety
+/// (1) `home` runs its tasks, and drops them while it lives and when it ends, on this thread only.
+pub(crate) unsafe fn spawn_local<H, F>(home: &Arc<H>, info: TaskInfo, future: F) -> Task<F::Output>
 where
     H: Home,
     F: Future + 'static,
     F::Output: 'static,
 {
-    home.live().enlist(0, |key| {
-        let future = Tracked::new(future, Some(info), home, key);
-        let schedule = scheduler(home);
-        Builder::new()
-            .propagate_panic(true)
-            .spawn_local(|()| future, schedule)
-    })
+    // SAFETY: (1) the caller's promise.
+    unsafe { start(home, 0, Some(info), future) }
 }
 
-fn scheduler<H: Home>(
+/// # Safety
+/// (1) The future is `Send`, or `home` runs and drops its tasks on this thread only.
+unsafe fn start<H, F>(
     home: &Arc<H>,
-) -> WithInfo<impl Fn(Runnable, ScheduleInfo) + Send + Sync + 'static> {
-    let home = home.clone();
-    WithInfo(move |runnable, info: ScheduleInfo| home.schedule(runnable, info.woken_while_running))
-}
-
-/// A future that leaves the list of the living when it is dropped, and whose destructor cannot unwind.
-struct Tracked<F, H: Home> {
-    future: ManuallyDrop<F>,
+    hint: usize,
     info: Option<TaskInfo>,
-    home: Arc<H>,
-    key: Option<Key>,
-}
-
-impl<F, H: Home> Tracked<F, H> {
-    fn new(future: F, info: Option<TaskInfo>, home: &Arc<H>, key: Option<Key>) -> Tracked<F, H> {
-        Tracked {
-            future: ManuallyDrop::new(future),
+    future: F,
+) -> Task<F::Output>
+where
+    H: Home,
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    home.live().enlist(hint, |key| {
+        let data = TaskData {
             info,
             home: home.clone(),
             key,
-        }
+            watched: home.hooks().are_set(),
+        };
+        let future = |data| Tracked {
+            future: ManuallyDrop::new(future),
+            data,
+        };
+        let builder = Builder::new().propagate_panic(true).metadata(data);
+        // SAFETY: (1) The future is `Send`; or its runnable is run and dropped on this thread only, which our caller
+        // promises for what `home` does with it, while others queue it (the head of this file says why nobody else ever
+        // drops it). (2) It borrows the metadata only, being `'static` otherwise. (3), (4) `schedule` captures nothing.
+        unsafe { builder.spawn_unchecked(future, WithInfo(schedule::<H>)) }
+    })
+}
+
+fn schedule<H: Home>(runnable: Runnable, info: ScheduleInfo) {
+    let while_running = info.woken_while_running;
+    let home = Arc::as_ptr(&runnable.metadata().home).cast::<H>();
+    // SAFETY: (1) it is what the metadata says, and of type `H`, since `start` puts this function beside it.
+    if let Err(runnable) = unsafe { H::schedule_here(home, runnable, while_running) } {
+        let home = runnable.metadata().home.clone();
+        home.schedule(runnable, while_running);
     }
 }
 
-impl<F: Future, H: Home> Future for Tracked<F, H> {
+/// A future that leaves the list of the living when it is dropped, and whose destructor cannot unwind.
+struct Tracked<'a, F> {
+    future: ManuallyDrop<F>,
+    data: &'a TaskData,
+}
+
+impl<F: Future> Future for Tracked<'_, F> {
     type Output = F::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // SAFETY: `get_unchecked_mut` asks that (1) nothing is moved out of the argument that was pinned: the future is
-        // only borrowed, and the other fields are not pinned.
+        // only borrowed, and the other field is not pinned.
         let tracked = unsafe { self.get_unchecked_mut() };
         let future = &mut *tracked.future;
         // SAFETY: Pinning the field is sound, since (1) it does not move while `tracked` does not: it is stored in place,
         // and `ManuallyDrop` adds no indirection; (2) `Tracked` is `Unpin` only if `F` is (the field holds it by value);
         // (3) `drop` drops it in place; (4) there is no other access to it.
         let future = unsafe { Pin::new_unchecked(future) };
-        match &tracked.info {
-            Some(info) => tracked.home.hooks().poll(info, || future.poll(cx)),
-            None => future.poll(cx),
+        let TaskData {
+            info,
+            home,
+            watched,
+            ..
+        } = tracked.data;
+        let Some(info) = info else {
+            return future.poll(cx);
+        };
+        let _current = info.enter();
+        if *watched {
+            home.hooks().poll(info, || future.poll(cx))
+        } else {
+            future.poll(cx)
         }
     }
 }
 
-impl<F, H: Home> Drop for Tracked<F, H> {
+impl<F> Drop for Tracked<'_, F> {
     fn drop(&mut self) {
         let future = &mut self.future;
         // SAFETY: (1) dropped once: here, in the destructor, which runs once. (2) Not used afterwards: `poll` cannot be
@@ -134,8 +227,8 @@ impl<F, H: Home> Drop for Tracked<F, H> {
             // The hook has printed it. The payload's own destructor might panic as well; it is not worth the risk.
             mem::forget(payload);
         }
-        if let Some(key) = self.key {
-            self.home.live().remove(key);
+        if let Some(key) = self.data.key {
+            self.data.home.live().remove(key);
         }
     }
 }
@@ -154,8 +247,8 @@ struct Shard(Mutex<List>);
 #[derive(Debug)]
 struct List {
     entries: Vec<Entry>,
-    /// The first free entry; `entries.len()` if there is none.
-    free: usize,
+    /// The first free entry; the number of entries if there is none.
+    free: u32,
     closed: bool,
 }
 
@@ -163,13 +256,13 @@ struct List {
 enum Entry {
     Living(Waker),
     /// Names the next free one.
-    Free(usize),
+    Free(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Key {
-    shard: usize,
-    entry: usize,
+    shard: u32,
+    entry: u32,
 }
 
 impl Live {
@@ -202,7 +295,10 @@ impl Live {
         }
         // `build` only moves the future into its allocation: no foreign code runs under the lock.
         let entry = list.free;
-        let (runnable, task) = build(Some(Key { shard, entry }));
+        let (runnable, task) = build(Some(Key {
+            shard: shard as u32,
+            entry,
+        }));
         list.put(entry, runnable.waker());
         drop(list);
         runnable.schedule();
@@ -210,7 +306,7 @@ impl Live {
     }
 
     fn remove(&self, key: Key) {
-        let waker = lock(&self.shards[key.shard].0).take(key.entry);
+        let waker = lock(&self.shards[key.shard as usize].0).take(key.entry);
         drop(waker);
     }
 
@@ -259,21 +355,21 @@ impl Live {
 }
 
 impl List {
-    fn put(&mut self, entry: usize, waker: Waker) {
-        match self.entries.get_mut(entry) {
+    fn put(&mut self, entry: u32, waker: Waker) {
+        match self.entries.get_mut(entry as usize) {
             Some(slot) => match mem::replace(slot, Entry::Living(waker)) {
                 Entry::Free(next) => self.free = next,
                 Entry::Living(_) => unreachable!("the free list led to a living task"),
             },
             None => {
                 self.entries.push(Entry::Living(waker));
-                self.free = self.entries.len();
+                self.free = u32::try_from(self.entries.len()).expect("fewer than 2^32 tasks");
             }
         }
     }
 
-    fn take(&mut self, entry: usize) -> Option<Waker> {
-        let slot = mem::replace(&mut self.entries[entry], Entry::Free(self.free));
+    fn take(&mut self, entry: u32) -> Option<Waker> {
+        let slot = mem::replace(&mut self.entries[entry as usize], Entry::Free(self.free));
         self.free = entry;
         match slot {
             Entry::Living(waker) => Some(waker),

@@ -8,10 +8,10 @@
 
 use std::ptr::{self, NonNull};
 
-use async_task::Runnable;
 use concurrent_queue::ConcurrentQueue;
 
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::task::Runnable;
 
 const RING_LEN: usize = 512;
 

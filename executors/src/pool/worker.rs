@@ -16,11 +16,11 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_task::Runnable;
 use untether::Parker;
 
 use super::Shared;
 use super::sleepers::Up;
+use crate::task::Runnable;
 
 /// The number of polls between two turns, and between two looks at the injector, if there is more to do than time.
 const POLLS_PER_TURN: u32 = 61;
