@@ -734,6 +734,7 @@ struct Main {
 }
 
 impl Main {
+    #[inline]
     fn take(&self) -> bool {
         self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
@@ -778,19 +779,32 @@ impl Mine {
         }
     }
 
+    #[inline]
     fn pop(&self) -> Option<Runnable> {
-        if let Some(next) = self.next.take() {
-            let mut queue = self.queue.borrow_mut();
-            if self.streak.get() < NEXT_MAX || queue.is_empty() {
-                self.streak.set(self.streak.get() + 1);
-                return Some(next);
+        match self.next.take() {
+            None => {
+                self.streak.set(0);
+                self.queue.borrow_mut().pop_front()
             }
-            queue.push_back(next);
+            Some(next) => Some(self.next_or_oldest(next)),
         }
-        self.streak.set(0);
-        self.queue.borrow_mut().pop_front()
     }
 
+    /// `next`, unless its kind have had their turn often enough.
+    fn next_or_oldest(&self, next: Runnable) -> Runnable {
+        let mut queue = self.queue.borrow_mut();
+        if self.streak.get() >= NEXT_MAX {
+            if let Some(oldest) = queue.pop_front() {
+                self.streak.set(0);
+                queue.push_back(next);
+                return oldest;
+            }
+        }
+        self.streak.set(self.streak.get() + 1);
+        next
+    }
+
+    #[inline]
     fn run(&self, runnable: Runnable) {
         self.in_task.set(true);
         // Does not unwind (`task`).

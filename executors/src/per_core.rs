@@ -21,7 +21,6 @@ use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
 
-
 use crate::about::TaskInfo;
 use crate::hooks::Hooks;
 use crate::local::{Local, LocalHandle, Remote};

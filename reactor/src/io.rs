@@ -99,7 +99,7 @@ impl Handle {
         direct: bool,
         op: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let place = Place::Slot(Direction::Read);
+        let place = Place::slot(Direction::Read);
         let was_short = |&n: &usize| direct && n < len && !self.is_local;
         self.attempt(Direction::Read, cx, place, &mut false, op, was_short)
     }
@@ -112,14 +112,14 @@ impl Handle {
         direct: bool,
         op: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let place = Place::Slot(Direction::Write);
+        let place = Place::slot(Direction::Write);
         let was_short = |&n: &usize| direct && n < len;
         self.attempt(Direction::Write, cx, place, &mut false, op, was_short)
     }
 
     /// A flush is tried even if there is no room to write: most objects have nothing to flush.
     fn flush(&self, cx: &Context<'_>, op: impl FnMut() -> io::Result<()>) -> Poll<io::Result<()>> {
-        let place = Place::Slot(Direction::Write);
+        let place = Place::slot(Direction::Write);
         self.attempt(Direction::Write, cx, place, &mut true, op, |()| false)
     }
 }

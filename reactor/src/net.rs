@@ -57,7 +57,7 @@ where
             entry,
             first,
         } = &mut *self;
-        let place = Place::Listed(entry, Direction::Read.bits());
+        let place = Place::listed(entry, Direction::Read.bits());
         let attempt = listener.handle.attempt(
             Direction::Read,
             cx,

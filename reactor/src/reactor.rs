@@ -82,7 +82,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) chair: Chair,
     pub(crate) deadlines: Arc<Deadlines>,
-    poller: OnceCell<Box<dyn os::Poller>>,
+    poller: OnceCell<Made>,
     tenants: Mutex<Tenants>,
     /// How many sources live here; changes under the lock of `tenants`.
     lodgers: AtomicUsize,
@@ -415,8 +415,14 @@ impl Shared {
         if self.born.is_stale() {
             return Err(fork::stale());
         }
-        let poller = self.poller.get_or_try_init(|| os::open(self.backend))?;
-        Ok(&**poller)
+        let made = self.poller.get_or_try_init(|| {
+            let poller = os::open(self.backend)?;
+            io::Result::Ok(Made {
+                is_edge: poller.is_edge(),
+                poller,
+            })
+        })?;
+        Ok(&*made.poller)
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
@@ -500,21 +506,24 @@ impl Drop for Shared {
     }
 }
 
+/// A poller, and what is asked of it most often.
+struct Made {
+    is_edge: bool,
+    poller: Box<dyn os::Poller>,
+}
+
 impl House for Reactor {
     fn id(&self) -> HouseId {
         self.shared.id
     }
 
     fn is_edge(&self) -> bool {
-        self.shared
-            .poller
-            .get()
-            .is_none_or(|poller| poller.is_edge())
+        self.shared.poller.get().is_none_or(|made| made.is_edge)
     }
 
     fn reports_half_close(&self) -> bool {
-        let poller = self.shared.poller.get();
-        poller.is_some_and(|poller| poller.reports_half_close())
+        let made = self.shared.poller.get();
+        made.is_some_and(|made| made.poller.reports_half_close())
     }
 
     fn admit(
@@ -577,8 +586,8 @@ impl Shared {
 
     /// Nobody waits before there is a poller; and the parent's driver is not for a child process to wake.
     fn with_made_poller(&self, f: impl FnOnce(&dyn os::Poller)) {
-        if let Some(poller) = self.poller.get().filter(|_| !self.born.is_stale()) {
-            f(&**poller);
+        if let Some(made) = self.poller.get().filter(|_| !self.born.is_stale()) {
+            f(&*made.poller);
         }
     }
 
@@ -720,7 +729,7 @@ impl fmt::Debug for Reactor {
         let next = shared.deadlines.next();
         f.debug_struct("Reactor")
             .field("name", &shared.name())
-            .field("back_end", &shared.poller.get())
+            .field("back_end", &shared.poller.get().map(|made| &made.poller))
             .field("driven_now", &shared.chair.is_taken())
             .field("driver", &shared.driver)
             .field("turns", &shared.turns())

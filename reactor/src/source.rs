@@ -37,7 +37,7 @@ use std::task::Waker;
 use crate::house::{House, HouseId, Lodging};
 use crate::os::RawSource;
 use crate::sync::{
-    AtomicU64, Mutex,
+    AtomicU64, Mutex, MutexGuard,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     lock,
 };
@@ -131,29 +131,54 @@ pub(crate) enum Waited {
     Pending,
 }
 
-/// Where a waiter leaves its waker.
+/// Where a waiter leaves its waker, and what for.
 #[derive(Debug)]
-pub(crate) enum Place<'a> {
-    /// The one slot of a direction, shared by the `poll_*` calls and the I/O traits: who takes it from another task
-    /// wakes that task.
-    Slot(Direction),
-    /// An entry of one's own. None at first; give it back with [`Source::unlist`].
-    Listed(&'a mut Option<u32>, u64),
+pub(crate) struct Place<'a> {
+    wants: u64,
+    /// None: the slot of a direction.
+    entry: Option<&'a mut Option<u32>>,
 }
 
-impl Place<'_> {
-    pub(crate) fn wants(&self) -> u64 {
-        match self {
-            Place::Slot(direction) => direction.bits(),
-            Place::Listed(_, wants) => *wants,
+impl<'a> Place<'a> {
+    /// The one slot of a direction, shared by the `poll_*` calls and the I/O traits: who takes it from another task
+    /// wakes that task.
+    #[inline]
+    pub(crate) fn slot(direction: Direction) -> Place<'a> {
+        Place {
+            wants: direction.bits(),
+            entry: None,
         }
     }
 
+    /// An entry of one's own. None at first; give it back with [`Source::unlist`].
+    #[inline]
+    pub(crate) fn listed(entry: &'a mut Option<u32>, wants: u64) -> Place<'a> {
+        Place {
+            wants,
+            entry: Some(entry),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wants(&self) -> u64 {
+        self.wants
+    }
+
     /// The same place, for one more call.
+    #[inline]
     pub(crate) fn again(&mut self) -> Place<'_> {
-        match self {
-            Place::Slot(direction) => Place::Slot(*direction),
-            Place::Listed(entry, wants) => Place::Listed(entry, *wants),
+        Place {
+            wants: self.wants,
+            entry: self.entry.as_deref_mut(),
+        }
+    }
+
+    /// Of those that are slots, which.
+    fn direction(&self) -> Direction {
+        if self.wants == READ {
+            Direction::Read
+        } else {
+            Direction::Write
         }
     }
 }
@@ -250,30 +275,40 @@ impl Source {
         }) else {
             return; // An event of a source that has closed or moved since: noise.
         };
-        if before & WAITING == 0 && here.is_edge() {
+        let edge = here.is_edge();
+        if before & WAITING == 0 && edge {
             return;
         }
         let mut waiters = lock(&self.waiters);
         if !generation.matches(self.word.load(Relaxed)) {
             return; // Whoever moved it under the lock has had it reported anew, or woken everybody.
         }
-        let others = wakers.len();
-        waiters.take(news, wakers);
-        if here.is_edge() {
-            if wakers.len() == others {
-                self.settle_waiting(&waiters);
-            }
-        } else {
-            waiters.lodging.disarm();
-            let wants = waiters.wants();
-            if wants != 0 && self.arm(&mut waiters, here, index, wants).is_err() {
-                // A driver has nobody to report to: wake them all; their own system call will say what is wrong.
-                self.word
-                    .fetch_or(bits::ERROR | READ_READY | WRITE_READY, AcqRel);
-                waiters.take(ANY, wakers);
-            }
+        let taken = waiters.take(news, wakers);
+        if !edge {
+            self.arm_anew(&mut waiters, here, index, wakers);
+        } else if !taken {
             self.settle_waiting(&waiters);
         }
+    }
+
+    /// Asks for the next event, where one that was reported ends the registration.
+    #[cold]
+    fn arm_anew<H: House>(
+        &self,
+        waiters: &mut Waiters,
+        here: &H,
+        index: u32,
+        wakers: &mut Vec<Waker>,
+    ) {
+        waiters.lodging.disarm();
+        let wants = waiters.wants();
+        if wants != 0 && self.arm(waiters, here, index, wants).is_err() {
+            // A driver has nobody to report to: wake them all; their own system call will say what is wrong.
+            self.word
+                .fetch_or(bits::ERROR | READ_READY | WRITE_READY, AcqRel);
+            waiters.take(ANY, wakers);
+        }
+        self.settle_waiting(waiters);
     }
 
     /// Leaves `waker` at `place`, and looks at the word again. `here` is the reactor of the thread that waits; the
@@ -281,6 +316,7 @@ impl Source {
     ///
     /// # Errors
     /// The source is retired, or the OS cannot watch it, or nobody can be found to drive the reactor. Nothing is left.
+    #[inline]
     pub(crate) fn wait<H: House>(
         &self,
         index: u32,
@@ -289,8 +325,6 @@ impl Source {
         here: &H,
     ) -> io::Result<Waited> {
         let waker = waker.clone();
-        let wants = place.wants();
-        let mut elsewhere = Neighbour(None);
         let mut waiters = lock(&self.waiters);
         let displaced = waiters.put(&mut place, waker);
         let mut word = self.word.load(Acquire);
@@ -299,7 +333,7 @@ impl Source {
         }
 
         // What `settle` would come to for most waits: it lives here, for life.
-        if word & (RETIRED | wants) == 0
+        if word & (RETIRED | place.wants) == 0
             && displaced.is_none()
             && waiters.lodging.house() == Some(here.id())
             && here.is_edge()
@@ -307,6 +341,22 @@ impl Source {
         {
             return Ok(Waited::Pending);
         }
+        self.decide(waiters, place, displaced, word, index, here)
+    }
+
+    /// What comes of a wait that has left its waker, and found `word`.
+    #[cold]
+    fn decide<H: House>(
+        &self,
+        mut waiters: MutexGuard<'_, Waiters>,
+        mut place: Place<'_>,
+        displaced: Option<Displaced>,
+        word: u64,
+        index: u32,
+        here: &H,
+    ) -> io::Result<Waited> {
+        let wants = place.wants;
+        let mut elsewhere = Neighbour(None);
         let (outcome, unwanted) = if word & RETIRED != 0 {
             (Err(ended()), waiters.take_back(&mut place))
         } else if word & wants != 0 {
@@ -332,7 +382,7 @@ impl Source {
         outcome
     }
 
-    /// Gives an entry of [`Place::Listed`] back.
+    /// Gives an entry of [`Place::listed`] back.
     pub(crate) fn unlist(&self, entry: u32) {
         let mut waiters = lock(&self.waiters);
         let waker = waiters.unlist(entry);
@@ -573,33 +623,47 @@ enum Displaced {
 
 impl Waiters {
     /// Leaves a waker, and returns the one that had to make room: neither is cloned, woken or dropped here.
+    #[inline]
     fn put(&mut self, place: &mut Place<'_>, waker: Waker) -> Option<Displaced> {
-        match place {
-            Place::Slot(direction) => {
-                let slot = &mut self.slots[*direction as usize];
-                if slot.as_ref().is_some_and(|old| old.will_wake(&waker)) {
-                    return Some(Displaced::Same(waker));
-                }
-                slot.replace(waker).map(Displaced::Other)
+        let direction = place.direction();
+        let Some(entry) = &mut place.entry else {
+            let slot = &mut self.slots[direction as usize];
+            if slot.is_none() {
+                *slot = Some(waker);
+                return None;
             }
-            Place::Listed(entry, wants) => {
-                let list = self.list.get_or_insert_default();
-                match **entry {
-                    Some(entry) => list.replace(entry, *wants, waker).map(Displaced::Same),
-                    None => {
-                        **entry = Some(list.insert(*wants, waker));
-                        None
-                    }
-                }
+            return Some(Waiters::displace(slot, waker));
+        };
+        let list = self.list.get_or_insert_default();
+        match **entry {
+            Some(entry) => list.replace(entry, place.wants, waker).map(Displaced::Same),
+            None => {
+                **entry = Some(list.insert(place.wants, waker));
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn displace(slot: &mut Option<Waker>, waker: Waker) -> Displaced {
+        match slot.take() {
+            Some(old) if !old.will_wake(&waker) => {
+                *slot = Some(waker);
+                Displaced::Other(old)
+            }
+            old => {
+                *slot = old;
+                Displaced::Same(waker)
             }
         }
     }
 
     /// Undoes `put`.
     fn take_back(&mut self, place: &mut Place<'_>) -> Option<Waker> {
-        match place {
-            Place::Slot(direction) => self.slots[*direction as usize].take(),
-            Place::Listed(entry, _) => entry.take().and_then(|entry| self.unlist(entry)),
+        let direction = place.direction();
+        match &mut place.entry {
+            None => self.slots[direction as usize].take(),
+            Some(entry) => entry.take().and_then(|entry| self.unlist(entry)),
         }
     }
 
@@ -607,8 +671,10 @@ impl Waiters {
         self.list.as_mut()?.remove(entry)
     }
 
-    /// Moves the wakers of those who wait for any of `news` into `wakers`.
-    fn take(&mut self, news: u64, wakers: &mut Vec<Waker>) {
+    /// Moves the wakers of those who wait for any of `news` into `wakers`. Whether there are any.
+    #[inline(always)]
+    fn take(&mut self, news: u64, wakers: &mut Vec<Waker>) -> bool {
+        let others = wakers.len();
         for direction in [Direction::Read, Direction::Write] {
             if news & direction.bits() != 0 {
                 // Not `extend`, which costs three times as much for one.
@@ -620,6 +686,7 @@ impl Waiters {
         if let Some(list) = &mut self.list {
             list.take(news, wakers);
         }
+        wakers.len() != others
     }
 
     /// All that somebody waits for.

@@ -28,13 +28,25 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
+/// Wakes all, as [`wake`] does each: a panic costs nobody else their wake-up.
+#[cfg(any(not(loom), test))]
+pub(crate) fn wake_all(wakers: &mut Vec<Waker>) {
+    let mut wakers = wakers.drain(..);
+    // One guard for many; the one that panics is used up.
+    while let Err(payload) =
+        catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake)))
+    {
+        std::mem::forget(payload);
+    }
+}
+
 #[cfg(any(not(loom), test))]
 mod pass {
     use std::cell::Cell;
     use std::io;
     use std::task::Waker;
 
-    use super::wake;
+    use super::wake_all;
     use crate::os::Until;
     use crate::park::{ParkWord, SEATED};
     use crate::reactor::Reactor;
@@ -130,7 +142,7 @@ mod pass {
 
         /// Step 6.
         pub(crate) fn wake(mut self) -> io::Result<Turn> {
-            self.wakers.drain(..).for_each(wake);
+            wake_all(&mut self.wakers);
             if self.wakers.capacity() != 0 {
                 let _ = WAKERS.try_with(|kept| kept.set(self.wakers));
             }

@@ -81,14 +81,20 @@ impl Handle {
 
     #[inline]
     fn look(&self) -> io::Result<Snapshot> {
-        if self.slot.born.is_stale() {
-            return Err(fork::stale());
-        }
         let seen = self.slot.source.observe();
-        if seen.is_retired() {
-            return Err(source::ended());
+        if self.slot.born.is_stale() || seen.is_retired() {
+            return Err(self.refusal());
         }
         Ok(seen)
+    }
+
+    #[cold]
+    fn refusal(&self) -> io::Error {
+        if self.slot.born.is_stale() {
+            fork::stale()
+        } else {
+            source::ended()
+        }
     }
 
     /// `attempt` as a future with a place of its own in the list.
@@ -103,7 +109,7 @@ impl Handle {
         };
         let mut first = true;
         poll_fn(|cx| {
-            let place = Place::Listed(&mut entry.entry, direction.bits());
+            let place = Place::listed(&mut entry.entry, direction.bits());
             self.attempt(direction, cx, place, &mut first, &mut op, |_| false)
         })
         .await
@@ -137,7 +143,7 @@ impl Handle {
         cx: &Context<'_>,
     ) -> Poll<io::Result<()>> {
         let mut asked = true;
-        self.poll_truth(cx, Place::Slot(direction), &mut asked)
+        self.poll_truth(cx, Place::slot(direction), &mut asked)
             .map_ok(drop)
     }
 
@@ -249,7 +255,7 @@ impl<H: Borrow<Async<T>>, T> Future for Wait<H, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let this = &mut *self;
-        let place = Place::Listed(&mut this.entry, this.wants);
+        let place = Place::listed(&mut this.entry, this.wants);
         let handle = &this.object.borrow().handle;
         handle.poll_truth(cx, place, &mut this.asked)
     }

@@ -46,7 +46,7 @@ fn a_reader_that_moves_house_leaves_nothing_behind() {
             let a = a.clone();
             move || a.turn()
         });
-        let place = Place::Slot(Direction::Read);
+        let place = Place::slot(Direction::Read);
         let waited = street.sources[0].wait(0, place, &task.waker(), &b);
         old_driver.join().expect("no panic");
         if waited.expect("it has not ended") == Waited::Pending {
@@ -114,7 +114,7 @@ fn a_wait_in_a_reactor_that_is_being_shut_down_fails_or_is_woken() {
             move || a.shut_down()
         });
         let task = Task::new();
-        let place = Place::Slot(Direction::Read);
+        let place = Place::slot(Direction::Read);
         if let Ok(waited) = street.sources[0].wait(0, place, &task.waker(), &a) {
             assert_eq!(waited, Waited::Pending);
             task.block();
@@ -202,7 +202,7 @@ fn a_source_that_is_pinned_ends_with_its_reactor() {
         source.enroll(&a, 0, true).expect("it has not ended");
         let owner = thread::spawn(move || drop(a));
         let task = Task::new();
-        let place = Place::Slot(Direction::Read);
+        let place = Place::slot(Direction::Read);
         let ended = task.finish(place, |place| {
             attempt(source, 0, place, &task.waker(), &b, || street.take())
         });
@@ -273,7 +273,7 @@ fn a_short_read_proves_nothing_once_the_source_lives_where_the_end_is_not_told_a
             let (street, b) = (street.clone(), b.clone());
             move || {
                 let mut entry = None;
-                let place = Place::Listed(&mut entry, bits::PRIORITY);
+                let place = Place::listed(&mut entry, bits::PRIORITY);
                 let waited = street.sources[0].wait(0, place, Waker::noop(), &b);
                 assert_eq!(waited.expect("it has not ended"), Waited::Pending);
             }
@@ -298,7 +298,7 @@ fn read(street: &Street, task: &Arc<Task>, here: &Home) -> Option<u32> {
 }
 
 fn read_with(street: &Street, waker: &Waker, here: &Home) -> Option<u32> {
-    let place = Place::Slot(Direction::Read);
+    let place = Place::slot(Direction::Read);
     let source = &street.sources[0];
     attempt(source, 0, place, waker, here, || street.take()).expect("it is open")
 }
@@ -309,7 +309,7 @@ fn can_write(street: &Street, task: &Arc<Task>, here: &Home) -> bool {
 }
 
 fn can_write_with(street: &Street, waker: &Waker, here: &Home) -> bool {
-    let place = Place::Slot(Direction::Write);
+    let place = Place::slot(Direction::Write);
     let ready = ready(&street.sources[0], 0, place, waker, here);
     ready.expect("it is open").is_some()
 }
@@ -331,7 +331,7 @@ fn curious_neighbour(street: &Arc<Street>, a: &Home) -> Arc<Task> {
         street: street.clone(),
         task: task.clone(),
     }));
-    let place = Place::Slot(Direction::Read);
+    let place = Place::slot(Direction::Read);
     let waited = street.sources[1].wait(1, place, &waker, a);
     assert_eq!(waited.expect("it has not ended"), Waited::Pending);
     task

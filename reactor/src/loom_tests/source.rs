@@ -74,7 +74,7 @@ fn an_event_for_one_direction_leaves_the_waiter_of_the_other() {
         let (source, pipe) = registered(Hut::edge());
         let writer = thread::spawn({
             let (source, pipe) = (source.clone(), pipe.clone());
-            move || wait_for(&source, &pipe.hut, Place::Slot(Direction::Write))
+            move || wait_for(&source, &pipe.hut, Place::slot(Direction::Write))
         });
         let driver = thread::spawn({
             let (source, pipe) = (source.clone(), pipe.clone());
@@ -97,14 +97,14 @@ fn a_slot_and_an_entry_of_one_direction_are_both_woken() {
             let (source, pipe) = (source.clone(), pipe.clone());
             move || {
                 let mut entry = None;
-                wait_for(&source, &pipe.hut, Place::Listed(&mut entry, bits::READ))
+                wait_for(&source, &pipe.hut, Place::listed(&mut entry, bits::READ))
             }
         });
         let driver = thread::spawn({
             let (source, pipe) = (source.clone(), pipe.clone());
             move || pipe.report(&source, bits::READ_READY)
         });
-        wait_for(&source, &pipe.hut, Place::Slot(Direction::Read)).expect("it is open");
+        wait_for(&source, &pipe.hut, Place::slot(Direction::Read)).expect("it is open");
         listed.join().expect("no panic").expect("it is open");
         driver.join().expect("no panic");
     });
@@ -115,14 +115,14 @@ fn dropping_one_entry_keeps_the_other() {
     check(|| {
         let (source, pipe) = registered(Hut::edge());
         let (gone, mut entry) = (Task::new(), None);
-        let place = Place::Listed(&mut entry, bits::READ);
+        let place = Place::listed(&mut entry, bits::READ);
         let waited = source.wait(INDEX, place, &gone.waker(), &pipe.hut);
         assert_eq!(waited.expect("it is open"), Waited::Pending);
         let other = thread::spawn({
             let (source, pipe) = (source.clone(), pipe.clone());
             move || {
                 let mut entry = None;
-                wait_for(&source, &pipe.hut, Place::Listed(&mut entry, bits::READ))
+                wait_for(&source, &pipe.hut, Place::listed(&mut entry, bits::READ))
             }
         });
         let driver = thread::spawn({
@@ -143,12 +143,12 @@ fn a_displaced_waker_is_woken() {
         let second = thread::spawn({
             let (source, pipe) = (source.clone(), pipe.clone());
             move || {
-                let place = Place::Slot(Direction::Read);
+                let place = Place::slot(Direction::Read);
                 let waited = source.wait(INDEX, place, &Task::new().waker(), &pipe.hut);
                 waited.expect("it is open")
             }
         });
-        let place = Place::Slot(Direction::Read);
+        let place = Place::slot(Direction::Read);
         let waited = source.wait(INDEX, place, &first.waker(), &pipe.hut);
         assert_eq!(waited.expect("it is open"), Waited::Pending);
         second.join().expect("no panic");
@@ -210,7 +210,7 @@ fn a_late_event_never_reaches_the_successor() {
     check(|| {
         let (source, pipe) = registered(Hut::edge());
         let wait = |task: &Arc<Task>| {
-            let place = Place::Slot(Direction::Read);
+            let place = Place::slot(Direction::Read);
             let waited = source.wait(INDEX, place, &task.waker(), &pipe.hut);
             assert_eq!(waited.expect("it is open"), Waited::Pending);
         };
@@ -247,7 +247,7 @@ fn each_gets_its_own(first: Direction, second: Direction) {
         let (source, pipe) = registered(Hut::one_shot());
         let tasks = [Task::new(), Task::new()];
         let wait = |direction: Direction| {
-            let (place, task) = (Place::Slot(direction), &tasks[direction as usize]);
+            let (place, task) = (Place::slot(direction), &tasks[direction as usize]);
             source.wait(INDEX, place, &task.waker(), &pipe.hut)
         };
         let driver = thread::spawn({
@@ -275,7 +275,7 @@ fn a_one_shot_is_armed_again_for_every_wait() {
         });
         pipe.hut.become_ready(bits::READ);
         for _ in 0..2 {
-            wait_for(&source, &pipe.hut, Place::Slot(Direction::Read)).expect("it is open");
+            wait_for(&source, &pipe.hut, Place::slot(Direction::Read)).expect("it is open");
             source.clear(bits::READ, source.observe());
         }
         pipe.hut.stop();
@@ -288,7 +288,7 @@ fn a_one_shot_that_cannot_be_armed_again_wakes_all() {
     check(|| {
         let (source, pipe) = registered(Hut::one_shot());
         let task = Task::new();
-        let place = Place::Slot(Direction::Write);
+        let place = Place::slot(Direction::Write);
         let waited = source.wait(INDEX, place, &task.waker(), &pipe.hut);
         assert_eq!(waited.expect("it is open"), Waited::Pending);
         pipe.hut.refuse();
@@ -297,7 +297,7 @@ fn a_one_shot_that_cannot_be_armed_again_wakes_all() {
             move || pipe.report(&source, bits::READ_READY)
         });
         // Either it fails, or it finds what was reported, or it is woken.
-        let _ = wait_for(&source, &pipe.hut, Place::Slot(Direction::Read));
+        let _ = wait_for(&source, &pipe.hut, Place::slot(Direction::Read));
         task.block();
         driver.join().expect("no panic");
     });
@@ -317,7 +317,7 @@ fn registered(hut: Hut) -> (Arc<Source>, Arc<Pipe>) {
 
 /// Reads up to two bytes, waiting until there are some. 0 is the end.
 fn read(source: &Source, pipe: &Pipe, task: &Arc<Task>) -> io::Result<u32> {
-    let place = Place::Slot(Direction::Read);
+    let place = Place::slot(Direction::Read);
     task.finish(place, |place| {
         attempt(source, INDEX, place, &task.waker(), &pipe.hut, || {
             pipe.take()

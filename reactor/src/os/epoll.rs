@@ -111,7 +111,7 @@ impl Poller for Epoll {
             match one.data.u64() as usize {
                 WAKE => {}
                 ALARM => self.alarm.rang(),
-                key => event(key, news(one.flags)),
+                key => event(key, u64::from(NEWS[packed(one.flags)])),
             }
         }
         Ok(())
@@ -141,27 +141,51 @@ impl Poller for Epoll {
     }
 }
 
-fn news(flags: epoll::EventFlags) -> u64 {
+/// What each combination of flags, [`packed`], means in [`bits`].
+const NEWS: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut flags = 0;
+    while flags < table.len() {
+        table[flags] = news(flags);
+        flags += 1;
+    }
+    table
+};
+
+const RDHUP: usize = 1 << 5;
+
+/// The flags that we ask for or get unasked, in six bits: IN, PRI, OUT, ERR and HUP as they are, and RDHUP.
+fn packed(flags: epoll::EventFlags) -> usize {
+    const _: () = assert!(epoll::EventFlags::RDHUP.bits() >> 8 == RDHUP as u32);
+    let flags = flags.bits();
+    (flags & 0x1f) as usize | (flags >> 8) as usize & RDHUP
+}
+
+const fn news(packed: usize) -> u8 {
     use epoll::EventFlags as E;
-    let mut news = 0;
-    if flags.contains(E::IN) {
-        news |= bits::READ_READY;
-    }
-    if flags.contains(E::OUT) {
-        news |= bits::WRITE_READY;
-    }
-    if flags.contains(E::RDHUP) {
-        news |= bits::READ_CLOSED;
-    }
-    if flags.contains(E::HUP) {
-        news |= bits::READ_CLOSED | bits::WRITE_CLOSED;
-    }
-    if flags.contains(E::PRI) {
-        news |= bits::PRIORITY;
-    }
-    if flags.contains(E::ERR) {
+    let meanings = [
+        (E::IN.bits() as usize, bits::READ_READY),
+        (E::OUT.bits() as usize, bits::WRITE_READY),
+        (RDHUP, bits::READ_CLOSED),
+        (
+            E::HUP.bits() as usize,
+            bits::READ_CLOSED | bits::WRITE_CLOSED,
+        ),
+        (E::PRI.bits() as usize, bits::PRIORITY),
         // Whichever operation is tried next reports it.
-        news |= bits::ERROR | bits::READ_READY | bits::WRITE_READY;
+        (
+            E::ERR.bits() as usize,
+            bits::ERROR | bits::READ_READY | bits::WRITE_READY,
+        ),
+    ];
+    let mut news = 0;
+    let mut at = 0;
+    while at < meanings.len() {
+        let (flag, meaning) = meanings[at];
+        if packed & flag != 0 {
+            news |= meaning as u8;
+        }
+        at += 1;
     }
     news
 }
