@@ -705,6 +705,7 @@ impl Home for Shared {
         self.ring();
     }
 
+    #[inline]
     unsafe fn schedule_here(
         home: *const Shared,
         runnable: Runnable,
@@ -771,6 +772,7 @@ struct Mine {
 }
 
 impl Mine {
+    #[inline]
     fn push(&self, runnable: Runnable, while_running: bool) {
         if !self.in_task.get() || while_running {
             self.queue.borrow_mut().push_back(runnable);

@@ -170,6 +170,7 @@ where
     })
 }
 
+#[inline]
 fn schedule<H: Home>(runnable: Runnable, info: ScheduleInfo) {
     let while_running = info.woken_while_running;
     let home = Arc::as_ptr(&runnable.metadata().home).cast::<H>();

@@ -776,6 +776,7 @@ impl List {
         self.exchange(index, Entry::Vacant { next })
     }
 
+    #[inline(never)]
     fn take(&mut self, news: u64, wakers: &mut Vec<Waker>) {
         if self.waiting == 0 {
             return;
