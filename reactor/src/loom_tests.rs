@@ -32,6 +32,7 @@
 //! | `sit` is Relaxed; `occupied` is a load                           | `news_of_who_finds_nobody_seated_..`         |
 //! | `leave` is Relaxed                                               | `one_at_a_time_sits_..`                      |
 //! | `relax` on an empty chair; `leave` forgets RELAXED               | `whoever_relaxes_is_called_by_who_leaves`    |
+//! | a driver sees that its reactor has ended only before it sits     | `the_end_of_a_reactor_reaches_..`            |
 //! | SEATED is said before sitting down                               | `no_unpark_of_two_parkers_..`, `a_sleeper_..` |
 //! | SEATED is taken back after the wakes only                        | `a_wake_up_from_one_s_own_turn_..`           |
 //! | a turn does not call the watcher; one sleeps without `relax`     | `a_sleeper_..`, `the_watch_is_handed_on`     |

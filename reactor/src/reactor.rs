@@ -25,7 +25,7 @@ use crate::pages;
 use crate::park::Watch;
 use crate::source::{self, Generation, bits};
 use crate::sync::{
-    Arc, AtomicPtr, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, Weak, lock,
+    Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, Weak, lock,
 };
 use crate::thread::Driver;
 use crate::turn::{Turn, wake};
@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) deadlines: Arc<Deadlines>,
     poller: OnceCell<Made>,
     tenants: Mutex<Tenants>,
+    /// Shut down; changes under the lock of `tenants`.
+    ended: AtomicBool,
     /// How many sources live here; changes under the lock of `tenants`.
     lodgers: AtomicUsize,
     /// Turns made so far; a watcher compares two readings, so it may wrap. Written by who sits.
@@ -96,7 +98,6 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Tenants {
     bits: Vec<u64>,
-    ended: bool,
 }
 
 /// All living reactors, by the index in their id.
@@ -271,7 +272,7 @@ impl Reactor {
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        lock(&self.shared.tenants).ended
+        self.shared.is_ended()
     }
 
     /// An event came in: its source, if it is still the one that `key` names, hears of it.
@@ -389,6 +390,7 @@ impl Builder {
             deadlines: Arc::new(Deadlines::new(cores.min(MOST_SHARDS))),
             poller: OnceCell::new(),
             tenants: Mutex::default(),
+            ended: AtomicBool::new(false),
             lodgers: AtomicUsize::new(0),
             turns: AtomicU32::new(0),
             watch: Watch::default(),
@@ -434,6 +436,10 @@ impl Shared {
     }
 
     /// By who sits.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     pub(crate) fn turned(&self) {
         self.turns
             .store(self.turns().wrapping_add(1), Ordering::Relaxed);
@@ -472,7 +478,8 @@ impl Shared {
         let tenants = {
             let mut tenants = lock(&self.tenants);
             if for_good {
-                tenants.ended = true;
+                // Release: whoever sees it, and drives, sees what was done before the shutdown.
+                self.ended.store(true, Ordering::Release);
                 self.lodgers.store(0, Ordering::Relaxed);
                 std::mem::take(&mut tenants.bits)
             } else if self.lodgers.load(Ordering::Relaxed) != 0 {
@@ -536,7 +543,7 @@ impl House for Reactor {
         let poller = self.shared.poller()?;
         {
             let mut tenants = lock(&self.shared.tenants);
-            if tenants.ended {
+            if self.shared.is_ended() {
                 return Err(has_ended());
             }
             tenants.insert(index);

@@ -103,7 +103,10 @@ mod pass {
 
             let notified = parker.is_some_and(|parker| !parker.begin(SEATED));
             turn.timers += shared.take_due(&mut wakers);
-            let until = if wakers.is_empty() && !notified {
+            // Looked at by who sits: the call that ended the wait of whoever sat here before was perhaps meant for all.
+            // Parkers wait for their unpark, whatever becomes of the reactor.
+            let ended = parker.is_none() && shared.is_ended();
+            let until = if wakers.is_empty() && !notified && !ended {
                 shared.at_most_next(until)
             } else {
                 Until::Now

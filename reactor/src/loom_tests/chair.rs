@@ -5,8 +5,10 @@ use std::task::Wake;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
+use super::stage::Reactor;
 use super::{Task, check};
 use crate::chair::Chair;
+use crate::os::Until;
 use crate::sync::{Arc, AtomicU32, Ordering::Relaxed};
 
 #[test]
@@ -62,6 +64,28 @@ fn one_at_a_time_sits_and_finds_what_the_last_one_left() {
         let total = office.buffer.with(|count| unsafe { *count });
         assert_eq!(total, mine + others);
         assert!(total > 0);
+    });
+}
+
+#[test]
+fn the_end_of_a_reactor_reaches_all_who_make_turns() {
+    check(|| {
+        let reactor = Reactor::frozen();
+        let drivers = [(); 2].map(|()| {
+            let reactor = reactor.clone();
+            thread::spawn(move || {
+                while !reactor.shared().is_ended() {
+                    let turn = reactor.make_turn(Until::Forever).expect("no errors here");
+                    if !turn.seated {
+                        thread::yield_now();
+                    }
+                }
+            })
+        });
+        reactor.shutdown();
+        for driver in drivers {
+            driver.join().expect("no panic");
+        }
     });
 }
 

@@ -14,7 +14,7 @@ use crate::clock::NEVER;
 use crate::deadlines::Deadlines;
 use crate::os::{Until, alarm::Alarm};
 use crate::park::Watch;
-use crate::sync::{Arc, AtomicU32, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Ordering, lock};
 
 #[derive(Clone)]
 #[allow(missing_debug_implementations)]
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) deadlines: Deadlines,
     pub(crate) poller: Poller,
     pub(crate) clock: Clock,
+    ended: AtomicBool,
     turns: AtomicU32,
 }
 
@@ -66,6 +67,7 @@ impl Reactor {
                 deadlines: Deadlines::new(1),
                 poller: Poller::new(clock.clone()),
                 clock,
+                ended: AtomicBool::new(false),
                 turns: AtomicU32::new(0),
             }),
         }
@@ -81,6 +83,12 @@ impl Reactor {
 
     pub(crate) fn wake_driver(&self) {
         self.shared.poller.wake();
+    }
+
+    /// As the real one's `shutdown`, with nobody to wake but the driver.
+    pub(crate) fn shutdown(&self) {
+        self.shared.ended.store(true, Ordering::Release);
+        self.wake_driver();
     }
 
     /// The OS has an event for the task of `waker`.
@@ -104,6 +112,10 @@ impl Reactor {
 impl Shared {
     pub(crate) fn poller(&self) -> io::Result<&Poller> {
         Ok(&self.poller)
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
