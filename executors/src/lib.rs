@@ -83,6 +83,10 @@ mod os;
 #[path = "pool/sleepers.rs"]
 #[allow(dead_code, reason = "the model is of a part")]
 mod sleepers;
+#[cfg(loom)]
+#[path = "pool/slot.rs"]
+#[allow(dead_code, reason = "the model is of a part")]
+mod slot;
 mod sync;
 
 #[cfg(not(loom))]

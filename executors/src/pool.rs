@@ -30,12 +30,14 @@ use crate::task::{self, Home, Live};
 
 mod queues;
 pub(crate) mod sleepers;
+mod slot;
 mod worker;
 
 pub(crate) use self::worker::step_aside;
 
 use self::queues::Queues;
 use self::sleepers::{Call, Sleepers, WORKERS_MAX};
+use self::worker::Average;
 
 /// An executor of several threads that take work from each other.
 ///
@@ -404,6 +406,7 @@ impl PoolBuilder {
             reactor,
             queues: Queues::new(threads),
             sleepers: Sleepers::new(threads),
+            average: Average::new(),
             // One part for each worker, and one for everybody else.
             live: Live::new(threads + 1),
             hooks: self.hooks,
@@ -454,6 +457,7 @@ struct Shared {
     reactor: Reactor,
     queues: Queues,
     sleepers: Sleepers,
+    average: Average,
     live: Live,
     hooks: Hooks,
     closed: AtomicBool,
@@ -464,7 +468,7 @@ struct Shared {
     workers: Box<[Bedroom]>,
 }
 
-/// Where a worker sleeps: in the reactor, or, on watch, beside it.
+/// Where a worker sleeps: in the reactor, or beside it.
 struct Bedroom {
     unparker: Unparker,
     nap: Plain,
@@ -493,17 +497,18 @@ impl Shared {
     fn call(&self) {
         // With a fence first, as has `close`: either what was queued is seen by the drain that follows it, or we see that
         // the pool is closed.
-        self.unpark(self.sleepers.call());
+        self.wake(self.sleepers.call());
         if self.is_closed() {
             self.end.call();
         }
     }
 
-    fn unpark(&self, call: Option<Call>) {
+    fn wake(&self, call: Option<Call>) {
         if let Some(call) = call {
             let worker = &self.workers[call.worker];
-            worker.unparker.unpark();
-            if call.on_watch {
+            if call.sits {
+                worker.unparker.unpark();
+            } else {
                 worker.nap.call();
             }
         }
