@@ -77,6 +77,9 @@ mod priority;
 #[cfg(not(loom))]
 mod bed;
 mod bell;
+#[cfg(loom)]
+#[path = "pool/ending.rs"]
+mod ending;
 #[cfg(not(loom))]
 mod os;
 #[cfg(loom)]

@@ -140,12 +140,15 @@ impl Queues {
         self.workers[worker].begun.load(Ordering::Relaxed)
     }
 
-    /// Drops every task that waits anywhere.
-    pub(crate) fn drain(&self) {
+    /// Drops every task that waits anywhere. Returns how many.
+    pub(crate) fn drain(&self) -> usize {
+        let mut count = 0;
         // One at a time: the destructor of a future may queue.
         while let Some(runnable) = self.pop_any() {
             drop(runnable);
+            count += 1;
         }
+        count
     }
 
     fn pop_any(&self) -> Option<Runnable> {

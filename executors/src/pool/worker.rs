@@ -170,7 +170,10 @@ impl Worker {
         while !self.shared.is_closed() {
             let found = self.next().or_else(|| self.search());
             match found.or_else(|| self.sleep()) {
-                Some(runnable) => self.run(runnable),
+                Some(runnable) => {
+                    self.run(runnable);
+                    self.shared.has_run();
+                }
                 None => continue,
             }
             if self.polls.get() >= POLLS_PER_TURN {
