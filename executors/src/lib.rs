@@ -73,6 +73,8 @@ mod per_core;
 mod pool;
 #[cfg(not(loom))]
 mod priority;
+#[cfg(not(loom))]
+mod scope;
 
 #[cfg(not(loom))]
 mod bed;
@@ -101,6 +103,7 @@ pub use self::{
     per_core::{Here, PerCore, PerCoreBuilder, PerCoreHandle, shared_listeners},
     pool::{Pool, PoolBuilder, PoolHandle},
     priority::{Class, Priority, PriorityBuilder, PriorityHandle},
+    scope::{Scope, ScopedTask},
     spawn::{LocalSpawn, Spawn},
     spawn_blocking::spawn_blocking,
     yield_now::{YieldNow, yield_now},

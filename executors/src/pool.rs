@@ -25,6 +25,7 @@ use crate::about::TaskInfo;
 use crate::bed::Plain;
 use crate::hooks::{Hooks, contain};
 use crate::os;
+use crate::scope::{self, Scope};
 use crate::spawn::Spawn;
 use crate::sync::{AtomicUsize, Ordering};
 use crate::task::{self, Home, Live};
@@ -186,6 +187,66 @@ impl Pool {
     /// ```
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         crate::block_on(future)
+    }
+
+    /// Calls `body`, in which tasks may be started that borrow from here, and waits until all of them are gone.
+    ///
+    /// This is [`std::thread::scope`] with tasks instead of threads. The calling thread drives what the tasks around it
+    /// wait for while it waits, as in [`block_on`](Pool::block_on): what is said there about a pool all of whose workers
+    /// wait holds here too. Tasks of the scope may start others in it, and are waited for after a panic of `body` as well.
+    ///
+    /// There is no form of this that one can await: who forgets a future would leave tasks behind with borrows of what is
+    /// gone. It costs two allocations a task more than [`spawn`](Pool::spawn).
+    ///
+    /// # Panics
+    /// If `body` does; or else, in the end, if a task did and nobody has awaited it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let mut numbers = vec![3, 1, 2];
+    /// let (low, high) = numbers.split_at_mut(1);
+    /// let sum: i32 = pool.scope(|scope| {
+    ///     scope.spawn(async { low[0] *= 10 });
+    ///     let high = scope.spawn(async { high.iter().sum::<i32>() });
+    ///     pool.block_on(high)
+    /// });
+    /// assert_eq!((sum, numbers), (3, vec![30, 1, 2]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// What a task borrows must outlive the scope, and what it returns cannot leave it if it borrows from within:
+    ///
+    /// ```compile_fail,E0373
+    /// # let pool = untether_executors::Pool::new(1).unwrap();
+    /// pool.scope(|scope| {
+    ///     let local = String::from("ends with the closure");
+    ///     scope.spawn(async { println!("{local}") });
+    /// });
+    /// ```
+    ///
+    /// ```compile_fail,E0521
+    /// # let pool = untether_executors::Pool::new(1).unwrap();
+    /// let mut leaked = None;
+    /// pool.scope(|scope| leaked = Some(scope.spawn(async move { scope })));
+    /// ```
+    ///
+    /// ```compile_fail,E0505
+    /// # let pool = untether_executors::Pool::new(1).unwrap();
+    /// let text = String::from("borrowed");
+    /// pool.scope(|scope| {
+    ///     scope.spawn(async { println!("{text}") });
+    ///     drop(text);
+    /// });
+    /// ```
+    pub fn scope<'env, F, T>(&self, body: F) -> T
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+    {
+        scope::run(self.handle(), body)
     }
 
     /// Waits until no task is left, but not for longer than `timeout`; then ends the pool as dropping it does, which

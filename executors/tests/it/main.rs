@@ -13,6 +13,7 @@ mod panics;
 mod per_core;
 mod pool;
 mod priority;
+mod scope;
 mod shutdown;
 mod storm;
 mod ticks;
