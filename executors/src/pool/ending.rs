@@ -95,19 +95,19 @@ mod loom_tests {
         builder.check(|| {
             let model = Arc::new(Model {
                 ending: Ending::new(),
-                living: [Mutex::new(1), Mutex::new(1)],
+                living: [Mutex::new(0), Mutex::new(2)],
                 end: Notify::new(),
             });
-            let workers = [0, 1].map(|part| {
+            let workers = [true, false].map(|parent| {
                 let model = model.clone();
                 thread::spawn(move || {
-                    if part == 0 {
-                        // It starts another one, on the other part, and ends.
-                        *lock(&model.living[1]) += 1;
+                    if parent {
+                        // It starts another one, on the other part, and ends before that does.
+                        *lock(&model.living[0]) += 1;
+                    }
+                    model.ended(1);
+                    if parent {
                         model.ended(0);
-                        model.ended(1);
-                    } else {
-                        model.ended(1);
                     }
                 })
             });
@@ -116,10 +116,10 @@ mod loom_tests {
             while !model.nobody_lives() {
                 model.end.wait();
             }
+            assert!(model.nobody_lives(), "and none of them starts another");
             for worker in workers {
                 worker.join().unwrap();
             }
-            assert!(model.living.iter().all(|part| *lock(part) == 0));
         });
     }
 

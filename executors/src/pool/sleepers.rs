@@ -598,4 +598,90 @@ mod loom_tests {
     fn an_injected_task_is_not_forgotten_by_a_worker_that_found_another() {
         check(2, 2, 2);
     }
+
+    /// The part of a pool that the watch is about: two workers, one event, and a task that is stuck until another has run,
+    /// which it holds back.
+    struct Watch {
+        sleepers: Sleepers,
+        /// In the reactor and beside it.
+        reactors: [Notify; 2],
+        naps: [Notify; 2],
+        event: AtomicUsize,
+        held_back: [AtomicUsize; 2],
+        stuck: Notify,
+        done: AtomicUsize,
+    }
+
+    impl Watch {
+        fn wake(&self, call: Option<Call>) {
+            match call {
+                Some(Call { worker, sits: true }) => self.reactors[worker].notify(),
+                Some(Call { worker, .. }) => self.naps[worker].notify(),
+                None => {}
+            }
+        }
+
+        fn take(tasks: &AtomicUsize) -> bool {
+            let take = |tasks: usize| tasks.checked_sub(1);
+            tasks.fetch_update(AcqRel, Relaxed, take).is_ok()
+        }
+
+        fn work(&self, worker: usize) {
+            let mut duty = self.sleepers.lie_down(worker, false, false);
+            loop {
+                if duty.watches {
+                    if Watch::take(&self.held_back[1 - worker]) {
+                        self.done.store(1, Release);
+                        self.stuck.notify();
+                        return;
+                    }
+                    if !self.sleepers.all_asleep() {
+                        thread::yield_now();
+                    }
+                } else if duty.sits {
+                    self.reactors[worker].wait();
+                    if Watch::take(&self.event) {
+                        break;
+                    }
+                } else {
+                    self.naps[worker].wait();
+                }
+                duty = self.sleepers.duty(worker).expect("nobody is called");
+            }
+            self.wake(self.sleepers.get_up(worker).to_watch);
+            self.held_back[worker].fetch_add(1, AcqRel);
+            self.wake(self.sleepers.ask());
+            // If the task is not found: a deadlock.
+            while self.done.load(Acquire) == 0 {
+                self.stuck.wait();
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_held_back_by_a_stuck_worker_is_found() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let watch = Arc::new(Watch {
+                sleepers: Sleepers::new(2),
+                reactors: [Notify::new(), Notify::new()],
+                naps: [Notify::new(), Notify::new()],
+                event: AtomicUsize::new(0),
+                held_back: [AtomicUsize::new(0), AtomicUsize::new(0)],
+                stuck: Notify::new(),
+                done: AtomicUsize::new(0),
+            });
+            let workers = [0, 1].map(|worker| {
+                let watch = watch.clone();
+                thread::spawn(move || watch.work(worker))
+            });
+            // The reactor keeps it for whoever sits.
+            watch.event.store(1, Release);
+            watch.reactors.iter().for_each(Notify::notify);
+            for worker in workers {
+                worker.join().unwrap();
+            }
+        });
+    }
 }

@@ -3,6 +3,8 @@
 
 mod block_on;
 mod blocking;
+mod draining;
+mod fairness;
 #[cfg(unix)]
 mod fork;
 #[cfg(feature = "futures-task")]
