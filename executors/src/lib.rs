@@ -73,16 +73,25 @@ mod per_core;
 mod pool;
 #[cfg(not(loom))]
 mod priority;
+#[cfg(not(loom))]
+mod scope;
 
 #[cfg(not(loom))]
 mod bed;
 mod bell;
+#[cfg(loom)]
+#[path = "pool/ending.rs"]
+mod ending;
 #[cfg(not(loom))]
 mod os;
 #[cfg(loom)]
 #[path = "pool/sleepers.rs"]
 #[allow(dead_code, reason = "the model is of a part")]
 mod sleepers;
+#[cfg(loom)]
+#[path = "pool/slot.rs"]
+#[allow(dead_code, reason = "the model is of a part")]
+mod slot;
 mod sync;
 
 #[cfg(not(loom))]
@@ -94,6 +103,7 @@ pub use self::{
     per_core::{Here, PerCore, PerCoreBuilder, PerCoreHandle, shared_listeners},
     pool::{Pool, PoolBuilder, PoolHandle},
     priority::{Class, Priority, PriorityBuilder, PriorityHandle},
+    scope::{Scope, ScopedTask},
     spawn::{LocalSpawn, Spawn},
     spawn_blocking::spawn_blocking,
     task::{FallibleTask, Task, TaskData},

@@ -4,7 +4,7 @@
 //! an event runs on the thread that had the event (`pool/worker`). Where tasks wait is in `pool/queues`; who is woken
 //! for them, and the proof that none is forgotten, in `pool/sleepers`.
 //!
-//! The end: `drop` closes the pool and wakes all workers, and each leaves after the task that it is running. Meanwhile
+//! The end: `shutdown` waits for the tasks (`pool/ending`). Then, `drop` closes the pool and wakes all workers, and each leaves after the task that it is running. Meanwhile
 //! `drop` drops the futures of all other tasks, again and again, so that a worker whose task blocks on another one is
 //! not blocked for ever. The last worker drops what is left and shuts the reactor down (`Shared::leave`); it is joined.
 
@@ -16,6 +16,7 @@ use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use untether::{Parker, Reactor, Unparker};
 
@@ -23,18 +24,23 @@ use crate::about::TaskInfo;
 use crate::bed::Plain;
 use crate::hooks::{Hooks, contain};
 use crate::os;
+use crate::scope::{self, Scope};
 use crate::spawn::Spawn;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicUsize, Ordering};
 use crate::task::{self, Home, Live, Runnable, Task};
 
+mod ending;
 mod queues;
 pub(crate) mod sleepers;
+mod slot;
 mod worker;
 
 pub(crate) use self::worker::step_aside;
 
+use self::ending::Ending;
 use self::queues::Queues;
 use self::sleepers::{Call, Sleepers, WORKERS_MAX};
+use self::worker::Average;
 
 /// An executor of several threads that take work from each other.
 ///
@@ -182,6 +188,114 @@ impl Pool {
         crate::block_on(future)
     }
 
+    /// Calls `body`, in which tasks may be started that borrow from here, and waits until all of them are gone.
+    ///
+    /// This is [`std::thread::scope`] with tasks instead of threads. The calling thread drives what the tasks around it
+    /// wait for while it waits, as in [`block_on`](Pool::block_on): what is said there about a pool all of whose workers
+    /// wait holds here too. Tasks of the scope may start others in it, and are waited for after a panic of `body` as well.
+    ///
+    /// There is no form of this that one can await: who forgets a future would leave tasks behind with borrows of what is
+    /// gone. It costs two allocations a task more than [`spawn`](Pool::spawn).
+    ///
+    /// # Panics
+    /// If `body` does; or else, in the end, if a task did and nobody has awaited it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let mut numbers = vec![3, 1, 2];
+    /// let (low, high) = numbers.split_at_mut(1);
+    /// let sum: i32 = pool.scope(|scope| {
+    ///     scope.spawn(async { low[0] *= 10 });
+    ///     let high = scope.spawn(async { high.iter().sum::<i32>() });
+    ///     pool.block_on(high)
+    /// });
+    /// assert_eq!((sum, numbers), (3, vec![30, 1, 2]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// What a task borrows must outlive the scope, and what it returns cannot leave it if it borrows from within:
+    ///
+    /// ```compile_fail,E0373
+    /// # let pool = untether_executors::Pool::new(1).unwrap();
+    /// pool.scope(|scope| {
+    ///     let local = String::from("ends with the closure");
+    ///     scope.spawn(async { println!("{local}") });
+    /// });
+    /// ```
+    ///
+    /// ```compile_fail,E0521
+    /// # let pool = untether_executors::Pool::new(1).unwrap();
+    /// let mut leaked = None;
+    /// pool.scope(|scope| leaked = Some(scope.spawn(async move { scope })));
+    /// ```
+    ///
+    /// ```compile_fail,E0505
+    /// # let pool = untether_executors::Pool::new(1).unwrap();
+    /// let text = String::from("borrowed");
+    /// pool.scope(|scope| {
+    ///     scope.spawn(async { println!("{text}") });
+    ///     drop(text);
+    /// });
+    /// ```
+    pub fn scope<'env, F, T>(&self, body: F) -> T
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+    {
+        scope::run(self.handle(), body)
+    }
+
+    /// Waits until no task is left, but not for longer than `timeout`; then ends the pool as dropping it does, which
+    /// cancels the rest. Returns how many tasks that were: 0 if all came to their end.
+    ///
+    /// While it waits everything goes on as before: tasks run, and may start others, as may handles; these are waited for
+    /// as well, as often their parents cannot finish without them. So tell your tasks first to take on no more work. As
+    /// soon as no task is left, none can be started any more, so none is lost in between. A task that never ends, such
+    /// as one that accepts connections, makes it wait for the whole time, unless you cancel it before.
+    ///
+    /// A zero `timeout` cancels all tasks that are not done. As with dropping the pool, polls that are running are waited
+    /// for, after the `timeout` as well. It blocks the calling thread; inside a task of another executor, use
+    /// [`spawn_blocking`](crate::spawn_blocking()).
+    ///
+    /// # Panics
+    /// On a thread of this pool, which would wait for itself. The pool is dropped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::pending;
+    /// use std::time::Duration;
+    /// use untether::Timer;
+    /// use untether_executors::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let late = pool.spawn(async {
+    ///     Timer::after(Duration::from_millis(5)).await;
+    ///     "done"
+    /// });
+    /// assert_eq!(pool.shutdown(Duration::from_secs(60)), 0);
+    /// assert!(late.is_finished());
+    ///
+    /// let pool = Pool::new(2)?;
+    /// pool.spawn(pending::<()>()).detach();
+    /// assert_eq!(pool.shutdown(Duration::from_millis(5)), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(self, timeout: Duration) -> usize {
+        let shared = self.shared.clone();
+        assert!(
+            worker::index_in(&shared).is_none(),
+            "shutdown on a thread of the pool would wait for itself: call it elsewhere, or drop the pool",
+        );
+        let _blocked = step_aside();
+        shared.drain(timeout);
+        drop(self);
+        shared.cancelled.load(Ordering::Relaxed)
+    }
+
     /// A handle that starts tasks from anywhere, for instance from inside tasks.
     pub fn handle(&self) -> PoolHandle {
         PoolHandle {
@@ -209,7 +323,7 @@ impl Drop for Pool {
         // Until all others have left. Relaxed: what they did is acquired by joining them.
         while shared.present.load(Ordering::Relaxed) > usize::from(this_worker.is_some()) {
             shared.live.wake_all();
-            shared.queues.drain();
+            shared.drop_queued();
             shared.end.sleep();
         }
         for (index, thread) in self.threads.drain(..).enumerate() {
@@ -403,11 +517,13 @@ impl PoolBuilder {
             reactor,
             queues: Queues::new(threads),
             sleepers: Sleepers::new(threads),
+            average: Average::new(),
             // One part for each worker, and one for everybody else.
             live: Live::new(threads + 1),
             hooks: self.hooks,
-            closed: AtomicBool::new(false),
+            ending: Ending::new(),
             present: AtomicUsize::new(0),
+            cancelled: AtomicUsize::new(0),
             end: Plain::default(),
             workers: parkers.iter().map(Bedroom::new).collect(),
         });
@@ -453,17 +569,20 @@ struct Shared {
     reactor: Reactor,
     queues: Queues,
     sleepers: Sleepers,
+    average: Average,
     live: Live,
     hooks: Hooks,
-    closed: AtomicBool,
+    ending: Ending,
     /// How many workers have not left.
     present: AtomicUsize,
+    /// How many futures were dropped unfinished because the pool ended.
+    cancelled: AtomicUsize,
     /// Where `drop` waits for workers to leave and for tasks to be queued after the close.
     end: Plain,
     workers: Box<[Bedroom]>,
 }
 
-/// Where a worker sleeps: in the reactor, or, on watch, beside it.
+/// Where a worker sleeps: in the reactor, or beside it.
 struct Bedroom {
     unparker: Unparker,
     nap: Plain,
@@ -492,31 +611,58 @@ impl Shared {
     fn call(&self) {
         // With a fence first, as has `close`: either what was queued is seen by the drain that follows it, or we see that
         // the pool is closed.
-        self.unpark(self.sleepers.call());
+        self.wake(self.sleepers.call());
         if self.is_closed() {
             self.end.call();
         }
     }
 
-    fn unpark(&self, call: Option<Call>) {
+    fn wake(&self, call: Option<Call>) {
         if let Some(call) = call {
             let worker = &self.workers[call.worker];
-            worker.unparker.unpark();
-            if call.on_watch {
+            if call.sits {
+                worker.unparker.unpark();
+            } else {
                 worker.nap.call();
             }
         }
     }
 
     fn is_closed(&self) -> bool {
-        // Acquire is not needed: it is a request to stop, and publishes nothing.
-        self.closed.load(Ordering::Relaxed)
+        self.ending.is_closed()
+    }
+
+    /// Waits until no task is left, or for so long.
+    fn drain(&self, at_most: Duration) {
+        let deadline = Instant::now().checked_add(at_most);
+        self.ending.drain();
+        while !self.live.close_if_empty() {
+            let left = deadline.map_or(Duration::MAX, |at| {
+                at.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return;
+            }
+            self.end.nap(left);
+        }
+    }
+
+    /// By a worker, after a task: whoever waits for the last one is told.
+    fn has_run(&self) {
+        if self.ending.is_draining() && self.live.close_if_empty() {
+            self.end.call();
+        }
+    }
+
+    fn drop_queued(&self) {
+        // Relaxed: whoever reads the sum joins us first.
+        self.cancelled
+            .fetch_add(self.queues.drain(), Ordering::Relaxed);
     }
 
     fn close(&self) {
         self.live.close();
-        self.closed.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.ending.close();
         for worker in &self.workers {
             worker.unparker.unpark();
             worker.nap.call();
@@ -527,7 +673,7 @@ impl Shared {
     fn leave(&self) {
         // Release: our last task comes before the end. Acquire: the end comes after everybody's.
         if self.present.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.live.end(|| self.queues.drain());
+            self.live.end(|| self.drop_queued());
             self.reactor.shutdown();
         }
         self.end.call();
@@ -543,14 +689,24 @@ impl Home for Shared {
         &self.hooks
     }
 
-    fn schedule(&self, runnable: Runnable, while_running: bool) {
-        if self.is_closed() {
+    fn schedule(&self, runnable: Runnable, _while_running: bool) {
+        let closed = self.is_closed();
+        self.queues.inject(runnable);
+        if closed {
             // To be dropped, but not here: who knows what locks are held by who calls a waker.
-            self.queues.inject(runnable);
             self.end.call();
-        } else if let Err(runnable) = worker::schedule(self, runnable, while_running) {
-            self.queues.inject(runnable);
+        } else {
             self.call();
         }
+    }
+
+    #[inline]
+    unsafe fn schedule_here(
+        home: *const Shared,
+        runnable: Runnable,
+        while_running: bool,
+    ) -> Result<(), Runnable> {
+        // A worker has a share of its own.
+        worker::schedule(home, runnable, while_running)
     }
 }

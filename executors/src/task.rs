@@ -250,6 +250,8 @@ struct List {
     entries: Vec<Entry>,
     /// The first free entry; the number of entries if there is none.
     free: u32,
+    /// How many entries are not free.
+    living: usize,
     closed: bool,
 }
 
@@ -272,6 +274,7 @@ impl Live {
             Shard(Mutex::new(List {
                 entries: Vec::new(),
                 free: 0,
+                living: 0,
                 closed: false,
             }))
         };
@@ -348,6 +351,16 @@ impl Live {
         self.shards.last().is_none_or(|shard| lock(&shard.0).closed)
     }
 
+    /// Closes the list if nobody is on it. All at once: a task may start another on another part of the list, and end.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let mut lists: Vec<_> = self.shards.iter().map(|shard| lock(&shard.0)).collect();
+        let empty = lists.iter().all(|list| list.living == 0);
+        if empty {
+            lists.iter_mut().for_each(|list| list.closed = true);
+        }
+        empty
+    }
+
     pub(crate) fn close(&self) {
         for shard in &self.shards {
             lock(&shard.0).closed = true;
@@ -357,6 +370,7 @@ impl Live {
 
 impl List {
     fn put(&mut self, entry: u32, waker: Waker) {
+        self.living += 1;
         match self.entries.get_mut(entry as usize) {
             Some(slot) => match mem::replace(slot, Entry::Living(waker)) {
                 Entry::Free(next) => self.free = next,
@@ -372,6 +386,7 @@ impl List {
     fn take(&mut self, entry: u32) -> Option<Waker> {
         let slot = mem::replace(&mut self.entries[entry as usize], Entry::Free(self.free));
         self.free = entry;
+        self.living -= 1;
         match slot {
             Entry::Living(waker) => Some(waker),
             Entry::Free(_) => None,

@@ -4,13 +4,14 @@
 //! last: it runs next on the same worker, and others take it only from a worker that is stuck (`sleepers`). What does
 //! not fit into a ring of 512 goes to the injector, as do tasks from outside.
 //!
-//! Not here: when to look where (`worker`).
+//! Not here: when to look where (`worker`), and how the slot works (`slot`).
 
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use concurrent_queue::ConcurrentQueue;
 
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use super::slot::Slot;
+use crate::sync::{AtomicUsize, Ordering};
 use crate::task::Runnable;
 
 const RING_LEN: usize = 512;
@@ -18,6 +19,8 @@ const RING_LEN: usize = 512;
 /// How many tasks a worker takes from the injector at most, beside the one that it runs.
 const BATCH_MAX: usize = 64;
 
+/// A queue that is mostly empty is asked whether it is, before it is asked for a task: that takes two loads, and `pop` a
+/// fence to find out the same.
 pub(crate) struct Queues {
     injector: ConcurrentQueue<Runnable>,
     workers: Box<[Own]>,
@@ -70,21 +73,29 @@ impl Queues {
 
     /// The task that was in the slot moves to the ring.
     pub(crate) fn push_next(&self, worker: usize, runnable: Runnable) {
-        if let Some(displaced) = self.workers[worker].slot.replace(Some(runnable)) {
-            self.push(worker, displaced);
+        if let Some(displaced) = self.workers[worker].slot.put(runnable.into_raw()) {
+            // SAFETY: as in `Own::take_next`.
+            self.push(worker, unsafe { Runnable::from_raw(displaced) });
         }
     }
 
     pub(crate) fn pop(&self, worker: usize) -> Option<Runnable> {
-        self.workers[worker].ring.pop().ok()
+        let ring = &self.workers[worker].ring;
+        if ring.is_empty() {
+            return None;
+        }
+        ring.pop().ok()
     }
 
     pub(crate) fn pop_next(&self, worker: usize) -> Option<Runnable> {
-        self.workers[worker].slot.take()
+        self.workers[worker].take_next()
     }
 
     /// Takes a task to run, and this worker's share of the others.
     pub(crate) fn pop_injector(&self, worker: usize) -> Option<Runnable> {
+        if self.injector.is_empty() {
+            return None;
+        }
         let first = self.injector.pop().ok()?;
         let share = self.injector.len() / self.workers.len();
         for runnable in self.injector.try_iter().take(share.min(BATCH_MAX)) {
@@ -96,6 +107,9 @@ impl Queues {
     /// Takes a task to run, and half of the others in `victim`'s ring.
     pub(crate) fn steal(&self, thief: usize, victim: usize) -> Option<Runnable> {
         let ring = &self.workers[victim].ring;
+        if ring.is_empty() {
+            return None;
+        }
         let first = ring.pop().ok()?;
         for runnable in ring.try_iter().take(ring.len() / 2) {
             self.push(thief, runnable);
@@ -126,56 +140,37 @@ impl Queues {
         self.workers[worker].begun.load(Ordering::Relaxed)
     }
 
-    /// Drops every task that waits anywhere.
-    pub(crate) fn drain(&self) {
+    /// Drops every task that waits anywhere. Returns how many.
+    pub(crate) fn drain(&self) -> usize {
+        let mut count = 0;
         // One at a time: the destructor of a future may queue.
         while let Some(runnable) = self.pop_any() {
             drop(runnable);
+            count += 1;
         }
+        count
     }
 
     fn pop_any(&self) -> Option<Runnable> {
         let injected = self.injector.pop().ok();
         injected.or_else(|| {
             let mut workers = self.workers.iter();
-            workers.find_map(|own| own.slot.take().or_else(|| own.ring.pop().ok()))
+            workers.find_map(|own| own.take_next().or_else(|| own.ring.pop().ok()))
         })
     }
 }
 
-/// Room for one task, for any number of threads.
-struct Slot(AtomicPtr<()>);
-
-impl Slot {
-    fn new() -> Slot {
-        Slot(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed).is_null()
-    }
-
-    fn take(&self) -> Option<Runnable> {
-        // Mostly empty: a load is cheaper than a read-modify-write.
-        if self.is_empty() {
-            None
-        } else {
-            self.replace(None)
-        }
-    }
-
-    fn replace(&self, runnable: Option<Runnable>) -> Option<Runnable> {
-        let new = runnable.map_or(ptr::null_mut(), |runnable| runnable.into_raw().as_ptr());
-        // Release: whoever takes the task sees it whole. Acquire: so do we.
-        let old = self.0.swap(new, Ordering::AcqRel);
-        // SAFETY: (1) the pointer came from `Runnable::into_raw`: nothing else but null is ever stored. (2) It becomes
-        // a runnable once only: the swap took it out, and nobody else has it.
-        NonNull::new(old).map(|old| unsafe { Runnable::from_raw(old) })
+impl Own {
+    fn take_next(&self) -> Option<Runnable> {
+        // SAFETY: (1) the pointer came from `Runnable::into_raw`: nothing else is ever put into a slot. (2) It becomes a
+        // runnable once only: a slot gives out what it was given once (`slot`).
+        let next = |raw: NonNull<()>| unsafe { Runnable::from_raw(raw) };
+        self.slot.take().map(next)
     }
 }
 
-impl Drop for Slot {
+impl Drop for Own {
     fn drop(&mut self) {
-        drop(self.take());
+        drop(self.take_next());
     }
 }

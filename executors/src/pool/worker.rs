@@ -1,13 +1,18 @@
 //! A worker's loop: run, steal, drive, sleep.
 //!
 //! A worker runs what is in its slot and ring, then takes from the injector, then, if not too many do so already,
-//! steals. With nothing to be found it parks in the pool's reactor: one of the parked sits in its chair, and what that
-//! one's turns wake lands in its own ring and is run there, by the thread that had the event.
+//! steals. With nothing to be found it sleeps; one of those who sleep does so in the pool's reactor, and what its turns
+//! wake lands in its own ring and is run there, by the thread that had the event.
 //!
-//! Waking another core for what this one finishes in 100 us costs more than it brings. So a worker holds back the tasks
-//! that it was given by its own events and tasks, as long as queue length times average task time stays below that, or
-//! until it has been running for longer. Whoever is on watch meanwhile (`sleepers`) takes over if a task does not
-//! return: it takes the tasks held back, and looks for events, since the chair may be empty.
+//! Waking another core for what this one finishes soon costs more than it brings. So a worker holds back the tasks that
+//! it was given by its own events and tasks, as long as queue length times average task time stays below a limit, or
+//! until it has been busy for longer. The limit is 0.4 ms for short tasks: most of their cost is the kernel's, and grows
+//! when two cores share it. It is 25 us for tasks of over 10 us, which compute, and can be anywhere. When tasks are
+//! long, a worker without work also sits down rather than leave the seat to those who will come back late: so it has the
+//! next event at once, without being called.
+//!
+//! Whoever is on watch meanwhile (`sleepers`) takes over if a task does not return: it takes the tasks held back, and
+//! looks for events, since the chair may be empty.
 //!
 //! Not here: why no task is forgotten (`sleepers`).
 
@@ -19,7 +24,7 @@ use std::time::{Duration, Instant};
 use untether::Parker;
 
 use super::Shared;
-use super::sleepers::Up;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::task::Runnable;
 
 /// The number of polls between two turns, and between two looks at the injector, if there is more to do than time.
@@ -28,11 +33,20 @@ const POLLS_PER_TURN: u32 = 61;
 /// How often in a row a task may run out of turn because it was woken last.
 const NEXT_MAX: u32 = 7;
 
-/// So much work for one worker is worth waking another.
-const SPREAD_NS: u64 = 100_000;
+/// Tasks that take so long compute: moving one to another core costs little beside it.
+const LONG_NS: u64 = 10_000;
 
-/// So long may a worker be busy before it wakes another for what is left, whatever the estimate says.
-const BUSY_MAX_NS: u64 = 200_000;
+/// So much work for one worker is worth waking another, if it consists of long tasks,
+const SPREAD_LONG_NS: u64 = 25_000;
+
+/// and if it consists of short ones.
+const SPREAD_SHORT_NS: u64 = 400_000;
+
+/// After so long without a turn, a worker makes one, whatever the number of polls.
+const TURN_MAX_NS: u64 = 1_000_000;
+
+/// The clock is read when about so much time has passed.
+const LOOK_NS: u64 = 25_000;
 
 /// How many tasks run between two looks at the clock, at most.
 const CLOCK_STRIDE_MAX: u32 = 32;
@@ -95,7 +109,7 @@ pub(super) fn index_in(shared: &Shared) -> Option<usize> {
     with(shared, |worker| worker.index)
 }
 
-fn with<T>(shared: &Shared, f: impl FnOnce(&Worker) -> T) -> Option<T> {
+fn with<T>(shared: *const Shared, f: impl FnOnce(&Worker) -> T) -> Option<T> {
     let f = |worker: &OnceCell<Worker>| {
         let worker = worker.get()?;
         ptr::eq(&*worker.shared, shared).then(|| f(worker))
@@ -104,17 +118,18 @@ fn with<T>(shared: &Shared, f: impl FnOnce(&Worker) -> T) -> Option<T> {
     WORKER.try_with(f).ok().flatten()
 }
 
-/// Queues a task on the worker that this thread is. Gives it back if it is none, or blocked.
+/// Queues a task on the worker that this thread is. Gives it back if it is none of that pool, or blocked, or at its end.
 pub(super) fn schedule(
-    shared: &Shared,
+    pool: *const Shared,
     runnable: Runnable,
     while_running: bool,
 ) -> Result<(), Runnable> {
     let mut runnable = Some(runnable);
-    with(shared, |worker| {
-        let taken = runnable.take_if(|_| worker.blocked.get() == 0);
-        if let Some(runnable) = taken {
-            worker.push(runnable, while_running);
+    with(pool, |worker| {
+        if worker.blocked.get() == 0 && !worker.shared.is_closed() {
+            if let Some(runnable) = runnable.take() {
+                worker.push(runnable, while_running);
+            }
         }
     });
     runnable.map_or(Ok(()), Err)
@@ -126,7 +141,7 @@ pub(crate) fn step_aside() -> Option<Blocked> {
         let worker = worker.get().filter(|worker| worker.in_task.get())?;
         worker.blocked.set(worker.blocked.get() + 1);
         if worker.blocked.get() == 1 {
-            worker.shared.sleepers.block(true);
+            worker.shared.wake(worker.shared.sleepers.block(true));
             worker.give_away();
         }
         Some(Blocked)
@@ -144,7 +159,7 @@ impl Drop for Blocked {
             if let Some(worker) = worker.get() {
                 worker.blocked.set(worker.blocked.get() - 1);
                 if worker.blocked.get() == 0 {
-                    worker.shared.sleepers.block(false);
+                    worker.shared.wake(worker.shared.sleepers.block(false));
                 }
             }
         });
@@ -156,7 +171,10 @@ impl Worker {
         while !self.shared.is_closed() {
             let found = self.next().or_else(|| self.search());
             match found.or_else(|| self.sleep()) {
-                Some(runnable) => self.run(runnable),
+                Some(runnable) => {
+                    self.run(runnable);
+                    self.shared.has_run();
+                }
                 None => continue,
             }
             if self.polls.get() >= POLLS_PER_TURN {
@@ -221,52 +239,45 @@ impl Worker {
         self.in_task.set(false);
 
         if self.pace.count() {
-            self.pace.measure();
-            if self.pace.busy_ns.get() > BUSY_MAX_NS
-                && self.shared.queues.waiting(self.index) > 0
-                && self.shared.sleepers.is_anybody_free()
-            {
+            self.pace.measure(&self.shared.average);
+            if self.pace.since_turn_ns.get() > TURN_MAX_NS {
+                self.polls.set(POLLS_PER_TURN);
+            }
+            let busy = self.pace.busy_ns.get() > SPREAD_SHORT_NS;
+            if busy && self.shared.sleepers.is_anybody_free() && self.queued_ns() > SPREAD_LONG_NS {
                 self.pace.busy_ns.set(0);
                 self.shared.call();
             }
         }
     }
 
-    /// Parks until there is something to do; returns a task if it is at hand.
+    /// Sleeps until there is something to do; returns a task if it is at hand.
     fn sleep(&self) -> Option<Runnable> {
         let Shared {
             sleepers, queues, ..
         } = &*self.shared;
-        let on_watch = sleepers.lie_down(self.index, self.searching.replace(false));
-        if !queues.is_injector_empty() {
-            self.get_up();
-            return None;
-        }
-
+        let searching = self.searching.replace(false);
+        let mut duty = sleepers.lie_down(self.index, searching, self.is_eager());
         let mut taken = None;
-        let mut state = Some(on_watch);
-        loop {
-            match state {
-                None => {
-                    self.searching.set(true);
-                    break;
-                }
-                Some(false) => {
-                    // Closing comes before its unpark, which is kept: so this look, or the next one, sees it.
-                    if !self.shared.is_closed() {
-                        self.parked.set(true);
-                        self.parker.park();
-                        self.parked.set(false);
-                    }
-                }
-                Some(true) => taken = self.watch(),
+        let mut asleep = queues.is_injector_empty();
+        // Closing comes before its wake-up, which is kept: so this look, or the next one, sees it.
+        while asleep && !self.shared.is_closed() {
+            if duty.watches {
+                taken = self.watch(duty.sits);
+            } else {
+                self.lie(duty.sits);
             }
-            if taken.is_some() || !queues.is_ring_empty(self.index) || self.shared.is_closed() {
-                self.get_up();
-                break;
+            asleep = taken.is_none() && queues.is_ring_empty(self.index);
+            if asleep {
+                match sleepers.duty(self.index) {
+                    Some(next) => duty = next,
+                    None => asleep = false,
+                }
             }
-            state = sleepers.is_idle(self.index);
         }
+        let up = sleepers.get_up(self.index);
+        self.searching.set(up.called);
+        self.shared.wake(up.to_watch);
         self.polls.set(1);
         self.pace.restart();
         if queues.waiting(self.index) > 1 {
@@ -275,16 +286,31 @@ impl Worker {
         taken
     }
 
-    fn get_up(&self) {
-        match self.shared.sleepers.get_up(self.index) {
-            Up::Called => self.searching.set(true),
-            Up::ByItself(call) => self.shared.unpark(call),
+    /// Sleeps in the reactor, or beside it, until something happens.
+    fn lie(&self, sits: bool) {
+        if sits {
+            self.parked.set(true);
+            self.parker.park();
+            self.parked.set(false);
+        } else {
+            self.shared.workers[self.index].nap.sleep();
         }
     }
 
-    /// Naps while others are awake, and takes a task from one that is stuck. Returns as well when called, when there are
+    /// The same for a short time. False: it is over, and nothing has happened.
+    fn nap(&self, sits: bool) -> bool {
+        if !sits {
+            return self.shared.workers[self.index].nap.nap(NAP);
+        }
+        self.parked.set(true);
+        let woken = self.parker.park_timeout(NAP);
+        self.parked.set(false);
+        woken
+    }
+
+    /// Naps while others are awake, and takes a task from one that is stuck. Returns as well when woken, when there are
     /// events, and when there is nobody to watch.
-    fn watch(&self) -> Option<Runnable> {
+    fn watch(&self, mut sits: bool) -> Option<Runnable> {
         let Shared {
             sleepers, queues, ..
         } = &*self.shared;
@@ -292,7 +318,7 @@ impl Worker {
         seen.clear();
         seen.extend((0..self.shared.workers.len()).map(|worker| queues.begun(worker)));
         let mut quiet = 0;
-        while !self.shared.workers[self.index].nap.nap(NAP) && !self.shared.is_closed() {
+        while !self.nap(sits) && !self.shared.is_closed() {
             let mut moved = false;
             for (worker, seen) in seen.iter_mut().enumerate() {
                 let begun = queues.begun(worker);
@@ -311,9 +337,11 @@ impl Worker {
                 quiet = 0;
             } else if sleepers.is_anybody_awake() {
                 quiet = 0;
-                self.glance();
-                if !queues.is_ring_empty(self.index) {
-                    return None;
+                if !sits {
+                    self.glance();
+                    if !queues.is_ring_empty(self.index) {
+                        return None;
+                    }
                 }
             } else {
                 quiet += 1;
@@ -321,14 +349,21 @@ impl Worker {
                     return None;
                 }
             }
+            sits = sits || sleepers.sit(self.index, self.is_eager());
         }
         None
+    }
+
+    /// Whether to sit rather than leave the seat to those who are awake: they compute, and come back late.
+    fn is_eager(&self) -> bool {
+        self.shared.average.ns() >= LONG_NS
     }
 
     /// Serves I/O and timers that are ready, without waiting.
     fn glance(&self) {
         // Nobody to report to: a waiter's own system call will say what is wrong.
         let _ = self.shared.reactor.turn(Some(Duration::ZERO));
+        self.pace.since_turn_ns.set(0);
     }
 
     fn push(&self, runnable: Runnable, while_running: bool) {
@@ -352,18 +387,25 @@ impl Worker {
 
     /// Decides what is to happen to the tasks that wait for this worker while others sleep.
     fn hold_back(&self) {
-        let Shared {
-            sleepers, queues, ..
-        } = &*self.shared;
+        let sleepers = &self.shared.sleepers;
         if !sleepers.is_anybody_free() {
             return;
         }
-        let waiting = queues.waiting(self.index) as u64;
-        if waiting * self.pace.average_ns.get() > SPREAD_NS {
+        let worth_it_ns = if self.is_eager() {
+            SPREAD_LONG_NS
+        } else {
+            SPREAD_SHORT_NS
+        };
+        if self.queued_ns() > worth_it_ns {
             self.shared.call();
         } else {
-            self.shared.unpark(sleepers.ask());
+            self.shared.wake(sleepers.ask());
         }
+    }
+
+    /// How long it will take to run what waits for this worker.
+    fn queued_ns(&self) -> u64 {
+        self.shared.queues.waiting(self.index) as u64 * self.shared.average.ns()
     }
 
     fn give_away(&self) {
@@ -390,11 +432,36 @@ impl Worker {
     }
 }
 
-/// How long this worker's tasks take, and how long it has been busy. The clock is read once per several tasks: the
-/// shorter they are, the more.
+/// How long the pool's tasks take, on average of late. Written by all workers, none of which minds if what it adds is
+/// lost. Two cache lines: the neighbour is fetched along.
+#[repr(align(128))]
+pub(super) struct Average(AtomicU64);
+
+impl Average {
+    pub(super) fn new() -> Average {
+        Average(AtomicU64::new(1_000))
+    }
+
+    fn ns(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn add(&self, ns: u64) -> u64 {
+        let old = self.ns();
+        let new = (3 * old + ns) / 4;
+        // Not for a change of less than an eighth: others would have to fetch the line for nothing.
+        if new.abs_diff(old) > old / 8 {
+            self.0.store(new, Relaxed);
+        }
+        new
+    }
+}
+
+/// How long this worker has been busy. The clock is read once per several tasks: the shorter they are, the more.
 struct Pace {
-    average_ns: Cell<u64>,
+    /// Since it woke up, or called somebody.
     busy_ns: Cell<u64>,
+    since_turn_ns: Cell<u64>,
     looked: Cell<Instant>,
     tasks: Cell<u32>,
     stride: Cell<u32>,
@@ -403,8 +470,8 @@ struct Pace {
 impl Pace {
     fn new() -> Pace {
         Pace {
-            average_ns: Cell::new(1_000),
             busy_ns: Cell::new(0),
+            since_turn_ns: Cell::new(0),
             looked: Cell::new(Instant::now()),
             tasks: Cell::new(0),
             stride: Cell::new(1),
@@ -414,6 +481,7 @@ impl Pace {
     /// After sleep.
     fn restart(&self) {
         self.busy_ns.set(0);
+        self.since_turn_ns.set(0);
         self.tasks.set(0);
         self.looked.set(Instant::now());
     }
@@ -424,15 +492,16 @@ impl Pace {
         self.tasks.get() >= self.stride.get()
     }
 
-    fn measure(&self) {
+    fn measure(&self, average: &Average) {
         let now = Instant::now();
         let elapsed_ns = now.duration_since(self.looked.get()).as_nanos() as u64;
         self.looked.set(now);
         self.busy_ns.set(self.busy_ns.get() + elapsed_ns);
+        self.since_turn_ns
+            .set(self.since_turn_ns.get() + elapsed_ns);
         let tasks = self.tasks.replace(0);
-        let average_ns = (3 * self.average_ns.get() + elapsed_ns / u64::from(tasks.max(1))) / 4;
-        self.average_ns.set(average_ns);
-        let stride = SPREAD_NS / 4 / average_ns.max(1);
+        let average_ns = average.add(elapsed_ns / u64::from(tasks.max(1)));
+        let stride = LOOK_NS / average_ns.max(1);
         self.stride.set((stride as u32).clamp(1, CLOCK_STRIDE_MAX));
     }
 }

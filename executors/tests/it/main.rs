@@ -3,6 +3,8 @@
 
 mod block_on;
 mod blocking;
+mod draining;
+mod fairness;
 #[cfg(unix)]
 mod fork;
 #[cfg(feature = "futures-task")]
@@ -13,6 +15,7 @@ mod panics;
 mod per_core;
 mod pool;
 mod priority;
+mod scope;
 mod shutdown;
 mod storm;
 mod ticks;

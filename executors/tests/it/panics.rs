@@ -1,5 +1,6 @@
 //! A panic reaches whoever awaits the task, and nobody else.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use untether_executors::{Local, PerCore, Pool, Priority, Spawn, Task, block_on};
@@ -108,6 +109,44 @@ fn in_the_future_of_run_it_leaves_the_local_usable() {
         Some("on purpose")
     );
     assert_eq!(local.run(task), 3);
+}
+
+#[test]
+fn in_a_block_on_inside_a_task_it_leaves_the_worker_usable() {
+    let pool = Pool::new(1).unwrap();
+    for _ in 0..10 {
+        let task = pool.spawn(async { block_on(async { fail() }) });
+        assert_eq!(outcome_of(|| block_on(task)), Some("on purpose"));
+        // It takes its own tasks again.
+        let handle = pool.handle();
+        let task = pool.spawn(async move { handle.spawn(async { 3 }).await });
+        assert_eq!(block_on(task), 3);
+    }
+}
+
+#[test]
+fn in_a_waker_that_a_turn_of_the_pool_calls_it_harms_nobody() {
+    struct Fail;
+    impl std::task::Wake for Fail {
+        fn wake(self: std::sync::Arc<Self>) {
+            fail();
+        }
+    }
+    let pool = Pool::new(1).unwrap();
+    let waker = std::task::Waker::from(std::sync::Arc::new(Fail));
+    let output = pool.block_on(pool.spawn(async move {
+        let at = std::time::Instant::now() + std::time::Duration::from_millis(2);
+        let mut foreign = untether::Timer::at(at);
+        {
+            let mut cx = std::task::Context::from_waker(&waker);
+            let poll = std::pin::Pin::new(&mut foreign).poll(&mut cx);
+            assert!(poll.is_pending());
+        }
+        // Fires in the same turn, or the next one.
+        untether::Timer::at(at).await;
+        5
+    }));
+    assert_eq!(output, 5);
 }
 
 #[test]
