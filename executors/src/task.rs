@@ -23,11 +23,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use async_task::{Builder, Runnable, ScheduleInfo, Task, WithInfo};
 
 use crate::about::TaskInfo;
 use crate::hooks::Hooks;
+use crate::metrics::Metrics;
 use crate::sync::{Mutex, lock};
 
 /// An executor, as its tasks see it.
@@ -35,6 +37,9 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn live(&self) -> &Live;
 
     fn hooks(&self) -> &Hooks;
+
+    /// A poll on this thread took that long; only if the hooks want to know.
+    fn took(&self, poll: Duration);
 
     /// Queues a task. Called on any thread, inside wakers, and by `spawn`. `while_running`: it was woken while it ran.
     fn schedule(&self, runnable: Runnable, while_running: bool);
@@ -118,7 +123,11 @@ impl<F: Future, H: Home> Future for Tracked<F, H> {
         // (3) `drop` drops it in place; (4) there is no other access to it.
         let future = unsafe { Pin::new_unchecked(future) };
         match &tracked.info {
-            Some(info) => tracked.home.hooks().poll(info, || future.poll(cx)),
+            Some(info) => {
+                let home = &*tracked.home;
+                home.hooks()
+                    .poll(info, |poll| home.took(poll), || future.poll(cx))
+            }
             None => future.poll(cx),
         }
     }
@@ -156,6 +165,9 @@ struct List {
     entries: Vec<Entry>,
     /// The first free entry; `entries.len()` if there is none.
     free: usize,
+    /// How many entries are not free, and how many ever were.
+    living: usize,
+    enlisted: u64,
     closed: bool,
 }
 
@@ -178,6 +190,8 @@ impl Live {
             Shard(Mutex::new(List {
                 entries: Vec::new(),
                 free: 0,
+                living: 0,
+                enlisted: 0,
                 closed: false,
             }))
         };
@@ -245,6 +259,16 @@ impl Live {
         count
     }
 
+    /// How many tasks there are of those that were started with this hint, and how many there ever were.
+    pub(crate) fn metrics(&self, hint: usize) -> Metrics {
+        let list = lock(&self.shards[hint % self.shards.len()].0);
+        Metrics {
+            alive: list.living,
+            spawned: list.enlisted,
+            ..Metrics::default()
+        }
+    }
+
     #[cfg(feature = "futures-task")]
     pub(crate) fn is_closed(&self) -> bool {
         // The last to be closed.
@@ -260,6 +284,8 @@ impl Live {
 
 impl List {
     fn put(&mut self, entry: usize, waker: Waker) {
+        self.living += 1;
+        self.enlisted += 1;
         match self.entries.get_mut(entry) {
             Some(slot) => match mem::replace(slot, Entry::Living(waker)) {
                 Entry::Free(next) => self.free = next,
@@ -275,6 +301,7 @@ impl List {
     fn take(&mut self, entry: usize) -> Option<Waker> {
         let slot = mem::replace(&mut self.entries[entry], Entry::Free(self.free));
         self.free = entry;
+        self.living -= 1;
         match slot {
             Entry::Living(waker) => Some(waker),
             Entry::Free(_) => None,

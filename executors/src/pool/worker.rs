@@ -21,6 +21,7 @@ use untether::Parker;
 
 use super::Shared;
 use super::sleepers::Up;
+use crate::metrics::Counters;
 
 /// The number of polls between two turns, and between two looks at the injector, if there is more to do than time.
 const POLLS_PER_TURN: u32 = 61;
@@ -54,7 +55,7 @@ pub(super) struct Worker {
     parker: Parker,
     /// Inside `parker`: whoever queues a task on this thread is a waker called by our own turn.
     parked: Cell<bool>,
-    in_task: Cell<bool>,
+    counters: Arc<Counters>,
     /// How many nested `block_on` this worker is inside of.
     blocked: Cell<u32>,
     searching: Cell<bool>,
@@ -63,7 +64,7 @@ pub(super) struct Worker {
     random: Cell<u32>,
     pace: Pace,
     /// How many tasks each worker had begun at the last look of the watch.
-    seen: RefCell<Vec<usize>>,
+    seen: RefCell<Vec<u64>>,
 }
 
 /// The body of a worker's thread.
@@ -73,7 +74,7 @@ pub(super) fn main(shared: Arc<Shared>, index: usize, parker: Parker) {
             index,
             parker,
             parked: Cell::new(false),
-            in_task: Cell::new(false),
+            counters: shared.workers[index].counters.clone(),
             blocked: Cell::new(0),
             searching: Cell::new(false),
             polls: Cell::new(0),
@@ -93,6 +94,11 @@ pub(super) fn main(shared: Arc<Shared>, index: usize, parker: Parker) {
 /// This thread's index among the workers of `shared`.
 pub(super) fn index_in(shared: &Shared) -> Option<usize> {
     with(shared, |worker| worker.index)
+}
+
+/// A poll of the worker that this thread is took that long.
+pub(super) fn took(shared: &Shared, poll: Duration) {
+    with(shared, |worker| worker.counters.took(poll));
 }
 
 fn with<T>(shared: &Shared, f: impl FnOnce(&Worker) -> T) -> Option<T> {
@@ -123,7 +129,7 @@ pub(super) fn schedule(
 /// Says that this thread is about to wait inside a task, if it is a worker that runs one: its tasks are given away.
 pub(crate) fn step_aside() -> Option<Blocked> {
     let blocked = |worker: &OnceCell<Worker>| {
-        let worker = worker.get().filter(|worker| worker.in_task.get())?;
+        let worker = worker.get().filter(|worker| worker.counters.is_running())?;
         worker.blocked.set(worker.blocked.get() + 1);
         if worker.blocked.get() == 1 {
             worker.shared.sleepers.block(true);
@@ -197,12 +203,15 @@ impl Worker {
         let workers = self.shared.workers.len();
         let start = self.random() as usize % workers;
         let mut victims = (0..workers).map(|i| (start + i) % workers);
-        let stolen = victims.find_map(|victim| {
-            (victim != self.index)
-                .then(|| self.shared.queues.steal(self.index, victim))
-                .flatten()
-        });
+        let stolen =
+            victims.find_map(|victim| (victim != self.index).then(|| self.steal(victim)).flatten());
         stolen.or_else(|| self.shared.queues.pop_injector(self.index))
+    }
+
+    fn steal(&self, victim: usize) -> Option<Runnable> {
+        let (runnable, taken) = self.shared.queues.steal(self.index, victim)?;
+        self.counters.steal(taken);
+        Some(runnable)
     }
 
     fn run(&self, runnable: Runnable) {
@@ -213,12 +222,11 @@ impl Worker {
                 self.shared.call();
             }
         }
-        self.shared.queues.begin(self.index);
         self.polls.set(self.polls.get() + 1);
-        self.in_task.set(true);
+        self.counters.begin();
         // Does not unwind (`task`).
         runnable.run();
-        self.in_task.set(false);
+        self.counters.end();
 
         if self.pace.count() {
             self.pace.measure();
@@ -254,12 +262,16 @@ impl Worker {
                 Some(false) => {
                     // Closing comes before its unpark, which is kept: so this look, or the next one, sees it.
                     if !self.shared.is_closed() {
+                        self.counters.park();
                         self.parked.set(true);
                         self.parker.park();
                         self.parked.set(false);
                     }
                 }
-                Some(true) => taken = self.watch(),
+                Some(true) => {
+                    self.counters.park();
+                    taken = self.watch();
+                }
             }
             if taken.is_some() || !queues.is_ring_empty(self.index) || self.shared.is_closed() {
                 self.get_up();
@@ -290,18 +302,21 @@ impl Worker {
         } = &*self.shared;
         let mut seen = self.seen.borrow_mut();
         seen.clear();
-        seen.extend((0..self.shared.workers.len()).map(|worker| queues.begun(worker)));
+        seen.extend((self.shared.workers.iter()).map(|worker| worker.counters.begun()));
         let mut quiet = 0;
         while !self.shared.workers[self.index].nap.nap(NAP) && !self.shared.is_closed() {
             let mut moved = false;
             for (worker, seen) in seen.iter_mut().enumerate() {
-                let begun = queues.begun(worker);
+                let begun = self.shared.workers[worker].counters.begun();
                 if *seen != begun {
                     *seen = begun;
                     moved = true;
                 } else if worker != self.index && queues.waiting(worker) > 0 {
-                    let stolen = queues.steal(self.index, worker);
-                    let stolen = stolen.or_else(|| queues.pop_next(worker));
+                    let stolen = self.steal(worker).or_else(|| {
+                        let next = queues.pop_next(worker)?;
+                        self.counters.steal(1);
+                        Some(next)
+                    });
                     if stolen.is_some() {
                         return stolen;
                     }
@@ -342,7 +357,7 @@ impl Worker {
             }
             return;
         }
-        if self.in_task.get() && !while_running {
+        if self.counters.is_running() && !while_running {
             queues.push_next(self.index, runnable);
         } else {
             queues.push(self.index, runnable);

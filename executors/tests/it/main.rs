@@ -9,6 +9,7 @@ mod fork;
 mod futures_task;
 mod io;
 mod local;
+mod metrics;
 mod panics;
 mod per_core;
 mod pool;
