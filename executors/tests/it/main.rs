@@ -3,6 +3,7 @@
 
 mod block_on;
 mod blocking;
+mod examples;
 #[cfg(unix)]
 mod fork;
 #[cfg(feature = "futures-task")]
