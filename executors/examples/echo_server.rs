@@ -29,7 +29,8 @@ async fn echo(mut stream: Async<TcpStream>) -> io::Result<u64> {
     }
 }
 
-async fn serve(listener: Async<TcpListener>, pool: PoolHandle) -> io::Result<()> {
+/// Serves whoever comes, until accepting fails for good.
+pub async fn serve(listener: Async<TcpListener>, pool: PoolHandle) -> io::Result<()> {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {

@@ -17,7 +17,8 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use untether::{Async, Timer};
 use untether_executors::{Local, Pool, block_on};
 
-const EXECUTORS: [&str; 6] = [
+/// The names to choose from.
+pub const EXECUTORS: [&str; 6] = [
     "block_on",
     "local",
     "pool",
@@ -51,7 +52,8 @@ async fn round_trip() -> io::Result<(String, Option<usize>)> {
     Ok(answer)
 }
 
-fn run_on(executor: &str) -> io::Result<(String, Option<usize>)> {
+/// Runs it on the executor of that name.
+pub fn run_on(executor: &str) -> io::Result<(String, Option<usize>)> {
     match executor {
         "block_on" => block_on(round_trip()),
         "local" => {

@@ -3,7 +3,7 @@
 //! An executor without hooks pays one comparison per poll (`task`). The hooks are called inside the poll, as the task itself
 //! is: on its thread, in its executor's reactor, holding no lock.
 //!
-//! Not here: counting (the executors), and catching panics for whoever awaits (`task`).
+//! Not here: counting (`metrics`), and catching panics for whoever awaits (`task`).
 
 use std::any::Any;
 use std::fmt;
@@ -49,6 +49,7 @@ struct Table {
     before_poll: Option<BeforePoll>,
     after_poll: Option<AfterPoll>,
     slow_poll: Option<Duration>,
+    time_polls: bool,
     on_panic: Option<OnPanic>,
 }
 
@@ -86,6 +87,24 @@ impl Hooks {
         self.with(|table| table.slow_poll = Some(at_least))
     }
 
+    /// Takes the time of each poll, so that [`Metrics::longest_poll`](crate::Metrics::longest_poll) says the longest. Costs
+    /// two looks at the clock per poll. `after_poll` and `warn_of_slow_polls` take it anyway.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{thread, time::Duration};
+    /// use untether_executors::{Hooks, Local};
+    ///
+    /// let local = Local::with_hooks(Hooks::new().time_polls());
+    /// assert_eq!(local.metrics().longest_poll, None);
+    /// local.run(local.spawn(async { thread::sleep(Duration::from_millis(1)) }));
+    /// assert!(local.metrics().longest_poll >= Some(Duration::from_millis(1)));
+    /// ```
+    pub fn time_polls(self) -> Hooks {
+        self.with(|table| table.time_polls = true)
+    }
+
     /// Called when a task panics, with what it panicked with, whether or not anybody awaits the task; before whoever
     /// awaits it is told. This is how the panics of detached tasks can be noticed.
     ///
@@ -119,25 +138,31 @@ impl Hooks {
         self.table.is_some()
     }
 
-    /// Polls `task` by calling `poll`.
-    pub(crate) fn poll<T>(&self, task: &TaskInfo, poll: impl FnOnce() -> T) -> T {
+    /// Polls `task` by calling `poll`. Tells `took` how long that took, if a hook wants to know.
+    pub(crate) fn poll<T>(
+        &self,
+        task: &TaskInfo,
+        took: impl FnOnce(Duration),
+        poll: impl FnOnce() -> T,
+    ) -> T {
         match &self.table {
             None => poll(),
-            Some(table) => table.poll(task, poll),
+            Some(table) => table.poll(task, took, poll),
         }
     }
 }
 
 impl Table {
-    fn poll<T>(&self, task: &TaskInfo, poll: impl FnOnce() -> T) -> T {
+    fn poll<T>(&self, task: &TaskInfo, tell: impl FnOnce(Duration), poll: impl FnOnce() -> T) -> T {
         if let Some(hook) = &self.before_poll {
             contain(|| hook(task));
         }
-        let timed = self.after_poll.is_some() || self.slow_poll.is_some();
+        let timed = self.time_polls || self.after_poll.is_some() || self.slow_poll.is_some();
         let begun = timed.then(Instant::now);
         let polled = catch_unwind(AssertUnwindSafe(poll));
         if let Some(begun) = begun {
             let took = begun.elapsed();
+            tell(took);
             if let Some(hook) = &self.after_poll {
                 contain(|| hook(task, took));
             }
@@ -155,8 +180,30 @@ impl Table {
     }
 }
 
+/// Called on a thread of an executor, with its number, when it begins or ends.
+#[derive(Clone, Default)]
+pub(crate) struct ThreadHook(Option<Arc<dyn Fn(usize) + Send + Sync>>);
+
+impl ThreadHook {
+    pub(crate) fn new(hook: impl Fn(usize) + Send + Sync + 'static) -> ThreadHook {
+        ThreadHook(Some(Arc::new(hook)))
+    }
+
+    pub(crate) fn call(&self, thread: usize) {
+        if let Some(hook) = &self.0 {
+            contain(|| hook(thread));
+        }
+    }
+}
+
+impl fmt::Debug for ThreadHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "set" } else { "not set" })
+    }
+}
+
 /// Calls a hook, and stops its panic.
-pub(crate) fn contain(hook: impl FnOnce()) {
+fn contain(hook: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
         // Printed already. The payload's own destructor might panic as well; it is not worth the risk.
         mem::forget(payload);
@@ -171,6 +218,7 @@ impl fmt::Debug for Hooks {
             .field("before_poll", &table.before_poll.is_some())
             .field("after_poll", &table.after_poll.is_some())
             .field("slow_poll", &table.slow_poll)
+            .field("time_polls", &table.time_polls)
             .field("on_panic", &table.on_panic.is_some())
             .finish()
     }

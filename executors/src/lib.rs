@@ -21,7 +21,7 @@
 //! by the panic hook, and goes no further.
 //!
 //! Every task has a number ([`TaskId`]) and, if it was started with one, a name; [`Hooks`] see both at each poll and each
-//! panic. [`yield_now()`] lets others run; [`spawn_blocking()`] takes work that blocks its thread elsewhere.
+//! panic. All executors say in [`Metrics`] what they have done and are doing. [`yield_now()`] lets others run; [`spawn_blocking()`] takes work that blocks its thread elsewhere.
 //!
 //! With the feature `futures-task` they are `futures_task::{Spawn, LocalSpawn}` as well, for libraries that ask for these.
 //!
@@ -54,6 +54,8 @@ mod about;
 mod futures_task;
 #[cfg(not(loom))]
 mod hooks;
+#[cfg(not(loom))]
+mod metrics;
 #[cfg(not(loom))]
 mod spawn;
 #[cfg(not(loom))]
@@ -100,6 +102,7 @@ pub use self::{
     block_on::block_on,
     hooks::Hooks,
     local::{Local, LocalHandle, Remote},
+    metrics::Metrics,
     per_core::{Here, PerCore, PerCoreBuilder, PerCoreHandle, shared_listeners},
     pool::{Pool, PoolBuilder, PoolHandle},
     priority::{Class, Priority, PriorityBuilder, PriorityHandle},

@@ -28,6 +28,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use concurrent_queue::ConcurrentQueue;
 use untether::Reactor;
@@ -36,6 +37,7 @@ use crate::about::TaskInfo;
 use crate::bed::{self, Bed, Caller};
 use crate::bell::Bell;
 use crate::hooks::Hooks;
+use crate::metrics::{Counters, Metrics};
 use crate::pool;
 use crate::spawn::{LocalSpawn, Spawn};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
@@ -90,6 +92,7 @@ impl Local {
         Local {
             shared: Arc::new(Shared {
                 mine: OneThread::new(Mine::default()),
+                counters: Counters::default(),
                 remote: ConcurrentQueue::unbounded(),
                 bell: Bell::new(),
                 caller: Mutex::new(None),
@@ -283,7 +286,7 @@ impl Local {
             return false;
         };
         mine.ticks_left.set(mine.ticks_left.get() - 1);
-        mine.run(runnable);
+        self.shared.run(runnable);
         true
     }
 
@@ -308,7 +311,7 @@ impl Local {
                 }
             }
             if let Some(runnable) = mine.pop() {
-                mine.run(runnable);
+                self.shared.run(runnable);
             } else if !main_woken && !self.shared.fetch() {
                 self.sleep(bed);
                 left = mine.generation();
@@ -332,8 +335,28 @@ impl Local {
         let mine = self.mine();
         // The park makes turns, turns call wakers, and these find the flag.
         mine.asleep.set(true);
-        self.shared.bell.listen(|| bed.sleep());
+        self.shared.bell.listen(|| {
+            self.shared.counters.park();
+            bed.sleep();
+        });
         mine.asleep.set(false);
+    }
+
+    /// What it has done and is doing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::Local;
+    ///
+    /// let local = Local::new();
+    /// let task = local.spawn(async {});
+    /// assert_eq!((local.metrics().queued, local.metrics().polls), (1, 0));
+    /// local.run(task);
+    /// assert_eq!((local.metrics().queued, local.metrics().polls), (0, 1));
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
     }
 
     fn mine(&self) -> &Mine {
@@ -502,6 +525,11 @@ impl LocalHandle {
 }
 
 impl LocalHandle {
+    /// What the executor has done and is doing. See [`Local::metrics`].
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
     /// Whether tasks started now would be cancelled at once.
     #[cfg(feature = "futures-task")]
     pub(crate) fn is_ended(&self) -> bool {
@@ -591,6 +619,11 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// What the executor has done and is doing. See [`Local::metrics`].
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
     /// Whether tasks started now would be cancelled at once.
     #[cfg(feature = "futures-task")]
     pub(crate) fn is_ended(&self) -> bool {
@@ -646,6 +679,8 @@ impl fmt::Debug for Remote {
 /// What tasks, wakers and handles of one executor share.
 struct Shared {
     mine: OneThread<Mine>,
+    /// Written by that thread, read by any.
+    counters: Counters,
     /// Tasks woken or spawned by other threads.
     remote: ConcurrentQueue<Runnable>,
     bell: Bell,
@@ -677,7 +712,25 @@ impl Shared {
         let found = self.remote.len();
         let mut queue = mine.queue.borrow_mut();
         queue.extend(self.remote.try_iter().take(found));
+        self.counters.leave_queued(queue.len());
         found > 0
+    }
+
+    #[inline]
+    fn run(&self, runnable: Runnable) {
+        self.counters.begin();
+        // Does not unwind (`task`).
+        runnable.run();
+        self.counters.end();
+    }
+
+    fn metrics(&self) -> Metrics {
+        let mut metrics = self.counters.metrics().plus(self.live.metrics(0));
+        if let Some(mine) = self.mine.get() {
+            metrics.queued = mine.len();
+        }
+        metrics.queued += self.remote.len();
+        metrics
     }
 
     fn ring(&self) {
@@ -699,6 +752,10 @@ impl Home for Shared {
         &self.hooks
     }
 
+    fn took(&self, poll: Duration) {
+        self.counters.took(poll);
+    }
+
     fn schedule(&self, runnable: Runnable, _while_running: bool) {
         // Never full, and never closed: see `Live` for why nothing is queued after the end.
         let _ = self.remote.push(runnable);
@@ -718,7 +775,7 @@ impl Home for Shared {
         let Some(mine) = shared.mine.get() else {
             return Err(runnable);
         };
-        mine.push(runnable, while_running);
+        mine.push(runnable, shared.counters.is_running() && !while_running);
         // Once is enough: the sleep ends with this turn.
         if mine.asleep.get() {
             mine.asleep.set(false);
@@ -765,16 +822,16 @@ struct Mine {
     next: Cell<Option<Runnable>>,
     /// How many tasks in a row came from `next`.
     streak: Cell<u32>,
-    in_task: Cell<bool>,
     asleep: Cell<bool>,
     /// How many ticks there may be before the next look at I/O.
     ticks_left: Cell<usize>,
 }
 
 impl Mine {
+    /// `next`: woken by the running task, and not that one itself.
     #[inline]
-    fn push(&self, runnable: Runnable, while_running: bool) {
-        if !self.in_task.get() || while_running {
+    fn push(&self, runnable: Runnable, next: bool) {
+        if !next {
             self.queue.borrow_mut().push_back(runnable);
         } else if let Some(displaced) = self.next.replace(Some(runnable)) {
             self.queue.borrow_mut().push_back(displaced);
@@ -806,12 +863,11 @@ impl Mine {
         next
     }
 
-    #[inline]
-    fn run(&self, runnable: Runnable) {
-        self.in_task.set(true);
-        // Does not unwind (`task`).
-        runnable.run();
-        self.in_task.set(false);
+    fn len(&self) -> usize {
+        let next = self.next.take();
+        let len = self.queue.borrow().len() + usize::from(next.is_some());
+        self.next.set(next);
+        len
     }
 
     fn generation(&self) -> usize {
@@ -825,7 +881,7 @@ struct Innermost<'a> {
     mine: &'a Mine,
     /// The caller of the outer call, if this one has put another in its place.
     outer: Option<Option<Caller>>,
-    in_task: bool,
+    running: bool,
     asleep: bool,
 }
 
@@ -837,7 +893,7 @@ impl<'a> Innermost<'a> {
             mine,
             outer: caller.map(|caller| lock(&shared.caller).replace(caller)),
             // A nested call is inside a task, perhaps, and yet what it wakes itself is not woken by a task.
-            in_task: mine.in_task.replace(false),
+            running: shared.counters.set_running(false),
             // Inside a waker, perhaps, that the park of the outer call is calling.
             asleep: mine.asleep.replace(false),
         }
@@ -846,7 +902,7 @@ impl<'a> Innermost<'a> {
 
 impl Drop for Innermost<'_> {
     fn drop(&mut self) {
-        self.mine.in_task.set(self.in_task);
+        self.shared.counters.set_running(self.running);
         self.mine.asleep.set(self.asleep);
         if let Some(outer) = self.outer.take() {
             let ours = std::mem::replace(&mut *lock(&self.shared.caller), outer);

@@ -22,8 +22,9 @@ use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
 
 use crate::about::TaskInfo;
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, ThreadHook};
 use crate::local::{Local, LocalHandle, Remote};
+use crate::metrics::Metrics;
 use crate::os;
 use crate::spawn::{LocalSpawn, Spawn};
 use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
@@ -98,6 +99,8 @@ pub struct PerCoreBuilder {
     stack_size: Option<usize>,
     pin: bool,
     hooks: Hooks,
+    on_start: ThreadHook,
+    on_stop: ThreadHook,
 }
 
 /// A core, as others see it. Two cache lines: the neighbour is fetched along.
@@ -142,6 +145,8 @@ impl PerCore {
             stack_size: None,
             pin: true,
             hooks: Hooks::new(),
+            on_start: ThreadHook::default(),
+            on_stop: ThreadHook::default(),
         }
     }
 
@@ -153,6 +158,27 @@ impl PerCore {
     /// A handle that starts tasks from anywhere.
     pub fn handle(&self) -> PerCoreHandle {
         self.handle.clone()
+    }
+
+    /// What it has done and is doing, all cores together.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.metrics()
+    }
+
+    /// What each core has done and is doing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::PerCore;
+    ///
+    /// let cores = PerCore::new(2)?;
+    /// // Nothing evens the load out; so look whether it is even.
+    /// let polls: Vec<u64> = cores.core_metrics().iter().map(|core| core.polls).collect();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn core_metrics(&self) -> Vec<Metrics> {
+        self.handle.core_metrics()
     }
 
     /// Starts the future that `f` makes on a core. See [`PerCoreHandle::spawn_on`].
@@ -316,6 +342,18 @@ impl PerCoreHandle {
         Fut::Output: Send + 'static,
     {
         self.balance(None, f)
+    }
+
+    /// What the executor has done and is doing, all cores together.
+    pub fn metrics(&self) -> Metrics {
+        let cores = self.core_metrics().into_iter();
+        cores.fold(Metrics::default(), Metrics::plus)
+    }
+
+    /// What each core has done and is doing. See [`PerCore::core_metrics`].
+    pub fn core_metrics(&self) -> Vec<Metrics> {
+        let metrics = |core: &Core| core.remote.metrics();
+        self.cores.iter().map(metrics).collect()
     }
 
     /// How many unfinished tasks each core has that were started by `spawn_balanced`.
@@ -539,6 +577,34 @@ impl PerCoreBuilder {
         self
     }
 
+    /// Called on each thread with its number, the first being 0, before it runs tasks. It can start some, by
+    /// [`PerCore::spawn_here`]. A panic in it is printed by the panic hook, and goes no further.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::PerCore;
+    ///
+    /// let cores = PerCore::builder()
+    ///     .cores(2)
+    ///     .on_start(|core| PerCore::spawn_here(async move { println!("core {core} works") }).detach())
+    ///     .on_stop(|core| println!("core {core} ends"))
+    ///     .build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> PerCoreBuilder {
+        self.on_start = ThreadHook::new(hook);
+        self
+    }
+
+    /// Called on each thread with its number when the futures of all its tasks have been dropped. All have returned when
+    /// the executor has been dropped, except that of the thread that drops it. A panic in it is printed by the panic
+    /// hook, and goes no further.
+    pub fn on_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> PerCoreBuilder {
+        self.on_stop = ThreadHook::new(hook);
+        self
+    }
+
     /// Starts the threads.
     ///
     /// # Errors
@@ -568,6 +634,8 @@ impl PerCoreBuilder {
                 core,
                 cpu: (!cpus.is_empty()).then(|| cpus[core % cpus.len()]),
                 hooks: self.hooks.clone(),
+                on_start: self.on_start.clone(),
+                on_stop: self.on_stop.clone(),
                 stop: stop.clone(),
             };
             threads.push(builder.spawn(move || seat.work(&report, &start))?);
@@ -596,6 +664,8 @@ struct Seat {
     core: usize,
     cpu: Option<usize>,
     hooks: Hooks,
+    on_start: ThreadHook,
+    on_stop: ThreadHook,
     stop: Arc<Stop>,
 }
 
@@ -616,11 +686,13 @@ impl Seat {
             cores,
         };
         HERE.set(Some(here));
+        self.on_start.call(self.core);
         local.run(self.stop.wait());
         // Before `HERE` goes: destructors of futures may ask where they are.
         drop(local);
         let here = HERE.take();
         drop(here);
+        self.on_stop.call(self.core);
     }
 }
 

@@ -22,7 +22,8 @@ use untether::{Parker, Reactor, Unparker};
 
 use crate::about::TaskInfo;
 use crate::bed::Plain;
-use crate::hooks::{Hooks, contain};
+use crate::hooks::{Hooks, ThreadHook};
+use crate::metrics::{Counters, Metrics};
 use crate::os;
 use crate::scope::{self, Scope};
 use crate::spawn::Spawn;
@@ -91,24 +92,6 @@ pub struct PoolBuilder {
     pin: bool,
     on_start: ThreadHook,
     on_stop: ThreadHook,
-}
-
-/// Called on a thread of a pool, with its number.
-#[derive(Clone, Default)]
-struct ThreadHook(Option<Arc<dyn Fn(usize) + Send + Sync>>);
-
-impl ThreadHook {
-    fn call(&self, thread: usize) {
-        if let Some(hook) = &self.0 {
-            contain(|| hook(thread));
-        }
-    }
-}
-
-impl fmt::Debug for ThreadHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "set" } else { "not set" })
-    }
 }
 
 impl Pool {
@@ -307,11 +290,40 @@ impl Pool {
     pub fn reactor(&self) -> &Reactor {
         &self.shared.reactor
     }
+
+    /// What it has done and is doing, all threads together. `queued` includes the tasks that wait for any thread.
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
+    /// What each thread has done and is doing. What waits for any thread, or was started on none of them, is only in
+    /// [`metrics`](Pool::metrics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// for (thread, metrics) in pool.thread_metrics().iter().enumerate() {
+    ///     println!("{thread}: {} waiting, {} polls", metrics.queued, metrics.polls);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn thread_metrics(&self) -> Vec<Metrics> {
+        self.shared.worker_metrics()
+    }
 }
 
 impl Pool {
     pub(crate) fn threads(&self) -> usize {
         self.threads.len()
+    }
+
+    /// What each thread counts.
+    pub(crate) fn counters(&self) -> Box<[Arc<Counters>]> {
+        let workers = self.shared.workers.iter();
+        workers.map(|worker| worker.counters.clone()).collect()
     }
 }
 
@@ -378,6 +390,16 @@ impl Spawn for Pool {
 }
 
 impl PoolHandle {
+    /// What the pool has done and is doing, all threads together. See [`Pool::metrics`].
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
+    /// What each thread has done and is doing. See [`Pool::thread_metrics`].
+    pub fn thread_metrics(&self) -> Vec<Metrics> {
+        self.shared.worker_metrics()
+    }
+
     /// Whether tasks started now would be cancelled at once.
     #[cfg(feature = "futures-task")]
     pub(crate) fn is_ended(&self) -> bool {
@@ -488,14 +510,14 @@ impl PoolBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn on_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> PoolBuilder {
-        self.on_start = ThreadHook(Some(Arc::new(hook)));
+        self.on_start = ThreadHook::new(hook);
         self
     }
 
     /// Called on each thread with its number after its last task. All have returned when the pool has been dropped, except
     /// that of the thread that drops it. A panic in it is printed by the panic hook, and goes no further.
     pub fn on_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> PoolBuilder {
-        self.on_stop = ThreadHook(Some(Arc::new(hook)));
+        self.on_stop = ThreadHook::new(hook);
         self
     }
 
@@ -586,6 +608,8 @@ struct Shared {
 struct Bedroom {
     unparker: Unparker,
     nap: Plain,
+    /// What the worker counts. Its own allocation: nobody else writes near it.
+    counters: Arc<Counters>,
 }
 
 impl Bedroom {
@@ -593,6 +617,7 @@ impl Bedroom {
         Bedroom {
             unparker: parker.unparker(),
             nap: Plain::default(),
+            counters: Arc::default(),
         }
     }
 }
@@ -626,6 +651,23 @@ impl Shared {
                 worker.nap.call();
             }
         }
+    }
+
+    fn metrics(&self) -> Metrics {
+        let elsewhere = Metrics {
+            queued: self.queues.injected(),
+            ..self.live.metrics(self.workers.len())
+        };
+        let workers = self.worker_metrics();
+        workers.into_iter().fold(elsewhere, Metrics::plus)
+    }
+
+    fn worker_metrics(&self) -> Vec<Metrics> {
+        let of = |(worker, bedroom): (usize, &Bedroom)| Metrics {
+            queued: self.queues.waiting(worker),
+            ..bedroom.counters.metrics().plus(self.live.metrics(worker))
+        };
+        self.workers.iter().enumerate().map(of).collect()
     }
 
     fn is_closed(&self) -> bool {
@@ -687,6 +729,10 @@ impl Home for Shared {
 
     fn hooks(&self) -> &Hooks {
         &self.hooks
+    }
+
+    fn took(&self, poll: Duration) {
+        worker::took(self, poll);
     }
 
     fn schedule(&self, runnable: Runnable, _while_running: bool) {

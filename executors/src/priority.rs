@@ -21,12 +21,14 @@ use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use concurrent_queue::ConcurrentQueue;
 
 use crate::about::TaskInfo;
 use crate::bed::Plain;
 use crate::hooks::Hooks;
+use crate::metrics::{Counters, Metrics};
 use crate::pool::{Pool, PoolBuilder};
 use crate::spawn::Spawn;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
@@ -160,6 +162,28 @@ impl Priority {
         self.handle.at(class)
     }
 
+    /// What it has done and is doing, all threads and classes together.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.metrics()
+    }
+
+    /// How many tasks of a class are ready and wait for their turn, at the moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use untether_executors::{Class, Priority};
+    ///
+    /// let priority = Priority::new(1)?;
+    /// if priority.queued(Class::Background) > 1_000 {
+    ///     eprintln!("there is too much to tidy up");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn queued(&self, class: Class) -> usize {
+        self.handle.queued(class)
+    }
+
     /// Runs a future, which may borrow anything, on the calling thread, while the others run the tasks: as
     /// [`Pool::block_on`](crate::Pool::block_on).
     ///
@@ -186,7 +210,7 @@ impl Drop for Priority {
 
 impl fmt::Debug for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let queued = |class: Class| self.handle.shared().queues[class as usize].len();
+        let queued = |class: Class| self.queued(class);
         f.debug_struct("Priority")
             .field("urgent", &queued(Class::Urgent))
             .field("normal", &queued(Class::Normal))
@@ -241,6 +265,28 @@ impl PriorityHandle {
         self.class
     }
 
+    /// What the executor has done and is doing, all threads and classes together.
+    pub fn metrics(&self) -> Metrics {
+        let shared = self.shared();
+        let queued = shared.queues.iter().map(ConcurrentQueue::len).sum();
+        let parks = shared.threads.iter().map(|thread| thread.metrics().parks);
+        let elsewhere = Metrics {
+            queued,
+            parks: parks.sum(),
+            ..shared.live.metrics(shared.runners.len())
+        };
+        let of = |(index, counters): (usize, &Counters)| {
+            counters.metrics().plus(shared.live.metrics(index))
+        };
+        let runners = shared.runners.iter().enumerate().map(of);
+        runners.fold(elsewhere, Metrics::plus)
+    }
+
+    /// How many tasks of a class are ready and wait for their turn, at the moment.
+    pub fn queued(&self, class: Class) -> usize {
+        self.shared().queues[class as usize].len()
+    }
+
     /// Whether tasks started now would be cancelled at once.
     #[cfg(feature = "futures-task")]
     pub(crate) fn is_ended(&self) -> bool {
@@ -257,7 +303,7 @@ impl PriorityHandle {
         F::Output: Send + 'static,
     {
         let shared = self.shared();
-        let hint = runner_of(shared).unwrap_or(shared.runners);
+        let hint = runner_of(shared).unwrap_or(shared.runners.len());
         task::spawn(&self.homes[class as usize], hint, info, future)
     }
 }
@@ -323,6 +369,26 @@ impl PriorityBuilder {
         self
     }
 
+    /// Whether each thread is bound to a processor, as [`PoolBuilder::pin`]. Default: no.
+    pub fn pin(mut self, pin: bool) -> PriorityBuilder {
+        self.pool = self.pool.pin(pin);
+        self
+    }
+
+    /// Called on each thread with its number, the first being 0, before it runs tasks. A panic in it is printed by the
+    /// panic hook, and goes no further.
+    pub fn on_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> PriorityBuilder {
+        self.pool = self.pool.on_start(hook);
+        self
+    }
+
+    /// Called on each thread with its number after its last task. All have returned when the executor has been dropped,
+    /// except that of the thread that drops it. A panic in it is printed by the panic hook, and goes no further.
+    pub fn on_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> PriorityBuilder {
+        self.pool = self.pool.on_stop(hook);
+        self
+    }
+
     /// How many turns each class gets while all have tasks waiting; 0 means one. Default: 16, 4, and 1.
     pub fn weights(mut self, urgent: u8, normal: u8, background: u8) -> PriorityBuilder {
         self.weights = [urgent, normal, background];
@@ -345,7 +411,8 @@ impl PriorityBuilder {
             live: Live::new(runners + 1),
             hooks: self.hooks,
             closed: AtomicBool::new(false),
-            runners,
+            runners: (0..runners).map(|_| Counters::default()).collect(),
+            threads: pool.counters(),
             present: AtomicUsize::new(runners),
             end: Plain::default(),
         });
@@ -377,7 +444,10 @@ struct Shared {
     live: Live,
     hooks: Hooks,
     closed: AtomicBool,
-    runners: usize,
+    /// What each runner counts: written by the thread that polls it.
+    runners: Box<[Counters]>,
+    /// What the pool's threads count. Of interest here: how often they sleep.
+    threads: Box<[Arc<Counters>]>,
     /// How many runners have not left.
     present: AtomicUsize,
     /// Where `drop` waits for runners to leave and for tasks to be queued after the close.
@@ -437,6 +507,12 @@ impl Home for Counter {
         &self.shared.hooks
     }
 
+    fn took(&self, poll: Duration) {
+        if let Some(runner) = runner_of(&self.shared) {
+            self.shared.runners[runner].took(poll);
+        }
+    }
+
     fn schedule(&self, runnable: Runnable, _while_running: bool) {
         let shared = &*self.shared;
         // Never full, and never closed: see `Live` for why nothing is queued after the end.
@@ -483,9 +559,12 @@ impl Future for Runner {
         }
         match shared.pop() {
             Some(runnable) => {
+                let counters = &shared.runners[self.index];
                 let outer = POLLING.replace(Some((shared, self.index)));
+                counters.begin();
                 // Does not unwind (`task`).
                 runnable.run();
+                counters.end();
                 POLLING.set(outer);
                 cx.waker().wake_by_ref();
             }

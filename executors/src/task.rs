@@ -25,11 +25,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use async_task::{Builder, ScheduleInfo, WithInfo};
 
 use crate::about::TaskInfo;
 use crate::hooks::Hooks;
+use crate::metrics::Metrics;
 use crate::sync::{Mutex, lock};
 
 /// A task: await it for its output, drop it to cancel it, detach it to let it run. See [`Spawn`](crate::Spawn).
@@ -85,6 +87,9 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn live(&self) -> &Live;
 
     fn hooks(&self) -> &Hooks;
+
+    /// A poll on this thread took that long; only if the hooks want to know.
+    fn took(&self, poll: Duration);
 
     /// Queues a task. Called on any thread, inside wakers, and by `spawn`. `while_running`: it was woken while it ran.
     fn schedule(&self, runnable: Runnable, while_running: bool);
@@ -211,7 +216,8 @@ impl<F: Future> Future for Tracked<'_, F> {
         };
         let _current = info.enter();
         if *watched {
-            home.hooks().poll(info, || future.poll(cx))
+            home.hooks()
+                .poll(info, |poll| home.took(poll), || future.poll(cx))
         } else {
             future.poll(cx)
         }
@@ -250,8 +256,9 @@ struct List {
     entries: Vec<Entry>,
     /// The first free entry; the number of entries if there is none.
     free: u32,
-    /// How many entries are not free.
+    /// How many entries are not free, and how many ever were.
     living: usize,
+    enlisted: u64,
     closed: bool,
 }
 
@@ -275,6 +282,7 @@ impl Live {
                 entries: Vec::new(),
                 free: 0,
                 living: 0,
+                enlisted: 0,
                 closed: false,
             }))
         };
@@ -345,6 +353,16 @@ impl Live {
         count
     }
 
+    /// How many tasks there are of those that were started with this hint, and how many there ever were.
+    pub(crate) fn metrics(&self, hint: usize) -> Metrics {
+        let list = lock(&self.shards[hint % self.shards.len()].0);
+        Metrics {
+            alive: list.living,
+            spawned: list.enlisted,
+            ..Metrics::default()
+        }
+    }
+
     #[cfg(feature = "futures-task")]
     pub(crate) fn is_closed(&self) -> bool {
         // The last to be closed.
@@ -371,6 +389,7 @@ impl Live {
 impl List {
     fn put(&mut self, entry: u32, waker: Waker) {
         self.living += 1;
+        self.enlisted += 1;
         match self.entries.get_mut(entry as usize) {
             Some(slot) => match mem::replace(slot, Entry::Living(waker)) {
                 Entry::Free(next) => self.free = next,

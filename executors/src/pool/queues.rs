@@ -11,7 +11,6 @@ use std::ptr::NonNull;
 use concurrent_queue::ConcurrentQueue;
 
 use super::slot::Slot;
-use crate::sync::{AtomicUsize, Ordering};
 use crate::task::Runnable;
 
 const RING_LEN: usize = 512;
@@ -31,8 +30,6 @@ pub(crate) struct Queues {
 struct Own {
     ring: ConcurrentQueue<Runnable>,
     slot: Slot,
-    /// How many tasks the worker has begun.
-    begun: AtomicUsize,
 }
 
 impl Queues {
@@ -40,7 +37,6 @@ impl Queues {
         let own = || Own {
             ring: ConcurrentQueue::bounded(RING_LEN),
             slot: Slot::new(),
-            begun: AtomicUsize::new(0),
         };
         Queues {
             injector: ConcurrentQueue::unbounded(),
@@ -49,10 +45,15 @@ impl Queues {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.injector.len()
+        self.injected()
             + (0..self.workers.len())
                 .map(|worker| self.waiting(worker))
                 .sum::<usize>()
+    }
+
+    /// How many tasks wait for no worker in particular.
+    pub(crate) fn injected(&self) -> usize {
+        self.injector.len()
     }
 
     pub(crate) fn inject(&self, runnable: Runnable) {
@@ -104,17 +105,19 @@ impl Queues {
         Some(first)
     }
 
-    /// Takes a task to run, and half of the others in `victim`'s ring.
-    pub(crate) fn steal(&self, thief: usize, victim: usize) -> Option<Runnable> {
+    /// Takes a task to run, and half of the others in `victim`'s ring. Also returns how many that is.
+    pub(crate) fn steal(&self, thief: usize, victim: usize) -> Option<(Runnable, u64)> {
         let ring = &self.workers[victim].ring;
         if ring.is_empty() {
             return None;
         }
         let first = ring.pop().ok()?;
+        let mut taken = 1;
         for runnable in ring.try_iter().take(ring.len() / 2) {
             self.push(thief, runnable);
+            taken += 1;
         }
-        Some(first)
+        Some((first, taken))
     }
 
     /// How many tasks wait for this worker.
@@ -125,19 +128,6 @@ impl Queues {
 
     pub(crate) fn is_ring_empty(&self, worker: usize) -> bool {
         self.workers[worker].ring.is_empty()
-    }
-
-    /// Counts a task that begins. Relaxed: it is compared with an older value of itself, and orders nothing.
-    pub(crate) fn begin(&self, worker: usize) {
-        let begun = &self.workers[worker].begun;
-        begun.store(
-            begun.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
-    }
-
-    pub(crate) fn begun(&self, worker: usize) -> usize {
-        self.workers[worker].begun.load(Ordering::Relaxed)
     }
 
     /// Drops every task that waits anywhere. Returns how many.

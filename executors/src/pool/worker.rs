@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use untether::Parker;
 
 use super::Shared;
+use crate::metrics::Counters;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::task::Runnable;
 
@@ -68,7 +69,7 @@ pub(super) struct Worker {
     parker: Parker,
     /// Inside `parker`: whoever queues a task on this thread is a waker called by our own turn.
     parked: Cell<bool>,
-    in_task: Cell<bool>,
+    counters: Arc<Counters>,
     /// How many nested `block_on` this worker is inside of.
     blocked: Cell<u32>,
     searching: Cell<bool>,
@@ -77,7 +78,7 @@ pub(super) struct Worker {
     random: Cell<u32>,
     pace: Pace,
     /// How many tasks each worker had begun at the last look of the watch.
-    seen: RefCell<Vec<usize>>,
+    seen: RefCell<Vec<u64>>,
 }
 
 /// The body of a worker's thread.
@@ -87,7 +88,7 @@ pub(super) fn main(shared: Arc<Shared>, index: usize, parker: Parker) {
             index,
             parker,
             parked: Cell::new(false),
-            in_task: Cell::new(false),
+            counters: shared.workers[index].counters.clone(),
             blocked: Cell::new(0),
             searching: Cell::new(false),
             polls: Cell::new(0),
@@ -107,6 +108,11 @@ pub(super) fn main(shared: Arc<Shared>, index: usize, parker: Parker) {
 /// This thread's index among the workers of `shared`.
 pub(super) fn index_in(shared: &Shared) -> Option<usize> {
     with(shared, |worker| worker.index)
+}
+
+/// A poll of the worker that this thread is took that long.
+pub(super) fn took(shared: &Shared, poll: Duration) {
+    with(shared, |worker| worker.counters.took(poll));
 }
 
 fn with<T>(shared: *const Shared, f: impl FnOnce(&Worker) -> T) -> Option<T> {
@@ -138,7 +144,7 @@ pub(super) fn schedule(
 /// Says that this thread is about to wait inside a task, if it is a worker that runs one: its tasks are given away.
 pub(crate) fn step_aside() -> Option<Blocked> {
     let blocked = |worker: &OnceCell<Worker>| {
-        let worker = worker.get().filter(|worker| worker.in_task.get())?;
+        let worker = worker.get().filter(|worker| worker.counters.is_running())?;
         worker.blocked.set(worker.blocked.get() + 1);
         if worker.blocked.get() == 1 {
             worker.shared.wake(worker.shared.sleepers.block(true));
@@ -215,12 +221,15 @@ impl Worker {
         let workers = self.shared.workers.len();
         let start = self.random() as usize % workers;
         let mut victims = (0..workers).map(|i| (start + i) % workers);
-        let stolen = victims.find_map(|victim| {
-            (victim != self.index)
-                .then(|| self.shared.queues.steal(self.index, victim))
-                .flatten()
-        });
+        let stolen =
+            victims.find_map(|victim| (victim != self.index).then(|| self.steal(victim)).flatten());
         stolen.or_else(|| self.shared.queues.pop_injector(self.index))
+    }
+
+    fn steal(&self, victim: usize) -> Option<Runnable> {
+        let (runnable, taken) = self.shared.queues.steal(self.index, victim)?;
+        self.counters.steal(taken);
+        Some(runnable)
     }
 
     fn run(&self, runnable: Runnable) {
@@ -231,12 +240,11 @@ impl Worker {
                 self.shared.call();
             }
         }
-        self.shared.queues.begin(self.index);
         self.polls.set(self.polls.get() + 1);
-        self.in_task.set(true);
+        self.counters.begin();
         // Does not unwind (`task`).
         runnable.run();
-        self.in_task.set(false);
+        self.counters.end();
 
         if self.pace.count() {
             self.pace.measure(&self.shared.average);
@@ -262,6 +270,7 @@ impl Worker {
         let mut asleep = queues.is_injector_empty();
         // Closing comes before its wake-up, which is kept: so this look, or the next one, sees it.
         while asleep && !self.shared.is_closed() {
+            self.counters.park();
             if duty.watches {
                 taken = self.watch(duty.sits);
             } else {
@@ -316,18 +325,21 @@ impl Worker {
         } = &*self.shared;
         let mut seen = self.seen.borrow_mut();
         seen.clear();
-        seen.extend((0..self.shared.workers.len()).map(|worker| queues.begun(worker)));
+        seen.extend((self.shared.workers.iter()).map(|worker| worker.counters.begun()));
         let mut quiet = 0;
         while !self.nap(sits) && !self.shared.is_closed() {
             let mut moved = false;
             for (worker, seen) in seen.iter_mut().enumerate() {
-                let begun = queues.begun(worker);
+                let begun = self.shared.workers[worker].counters.begun();
                 if *seen != begun {
                     *seen = begun;
                     moved = true;
                 } else if worker != self.index && queues.waiting(worker) > 0 {
-                    let stolen = queues.steal(self.index, worker);
-                    let stolen = stolen.or_else(|| queues.pop_next(worker));
+                    let stolen = self.steal(worker).or_else(|| {
+                        let next = queues.pop_next(worker)?;
+                        self.counters.steal(1);
+                        Some(next)
+                    });
                     if stolen.is_some() {
                         return stolen;
                     }
@@ -377,7 +389,7 @@ impl Worker {
             }
             return;
         }
-        if self.in_task.get() && !while_running {
+        if self.counters.is_running() && !while_running {
             queues.push_next(self.index, runnable);
         } else {
             queues.push(self.index, runnable);

@@ -4,6 +4,7 @@
 mod block_on;
 mod blocking;
 mod draining;
+mod examples;
 mod fairness;
 #[cfg(unix)]
 mod fork;
@@ -11,6 +12,7 @@ mod fork;
 mod futures_task;
 mod io;
 mod local;
+mod metrics;
 mod panics;
 mod per_core;
 mod pool;

@@ -288,6 +288,58 @@ fn dropping_it_drops_every_future_on_its_own_core_and_joins() {
 }
 
 #[test]
+fn each_core_is_told_when_it_starts_and_stops() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let note = move |log: &Arc<Mutex<Vec<_>>>, what: &'static str| {
+        let entry = (what, thread::current().id());
+        log.lock().unwrap().push(entry);
+    };
+    let (started, stopped) = (log.clone(), log.clone());
+    let cores = PerCore::builder()
+        .cores(3)
+        .on_start(move |core| {
+            note(&started, "start");
+            assert_eq!(PerCore::here().unwrap().core(), core);
+            // A task that is there from the beginning to the end.
+            let task = DropNote(started.clone());
+            let task = PerCore::spawn_here(async move {
+                note(&task.0, "run");
+                std::future::pending::<()>().await;
+                drop(task);
+            });
+            task.detach();
+            // Harms nobody.
+            resume_unwind(Box::new("in a hook"));
+        })
+        .on_stop(move |_| {
+            note(&stopped, "stop");
+            resume_unwind(Box::new("in a hook"));
+        })
+        .build()
+        .unwrap();
+    let threads: Vec<_> = (0..3)
+        .map(|core| block_on(cores.spawn_on(core, || async { thread::current().id() })))
+        .collect();
+    drop(cores);
+    let log = log.lock().unwrap();
+    for thread in threads {
+        let of_thread = log.iter().filter(|entry| entry.1 == thread);
+        let of_thread: Vec<_> = of_thread.map(|entry| entry.0).collect();
+        assert_eq!(of_thread, ["start", "run", "drop", "stop"]);
+    }
+}
+
+/// Notes on which thread it is dropped.
+struct DropNote(Arc<Mutex<Vec<(&'static str, ThreadId)>>>);
+
+impl Drop for DropNote {
+    fn drop(&mut self) {
+        let entry = ("drop", thread::current().id());
+        self.0.lock().unwrap().push(entry);
+    }
+}
+
+#[test]
 fn spawners_race_with_the_end() {
     for _ in 0..30 {
         let drops = Drops::default();

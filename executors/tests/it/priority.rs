@@ -240,6 +240,36 @@ fn its_hooks_see_its_tasks_and_nothing_else() {
 }
 
 #[test]
+fn each_thread_is_told_when_it_starts_and_stops() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let log = log.clone();
+        move |thread: usize| {
+            let entry = (thread, what, thread::current().id());
+            log.lock().unwrap().push(entry);
+        }
+    };
+    let priority = Priority::builder()
+        .threads(2)
+        .pin(true)
+        .on_start(note("start"))
+        .on_stop(note("stop"))
+        .build()
+        .unwrap();
+    assert_eq!(block_on(priority.spawn(async { 1 })), 1);
+    drop(priority);
+    for number in 0..2 {
+        let log = log.lock().unwrap();
+        let mut of_thread = log.iter().filter(|entry| entry.0 == number);
+        let (start, stop) = (of_thread.next().unwrap(), of_thread.next().unwrap());
+        assert_eq!((start.1, stop.1), ("start", "stop"));
+        assert_eq!(start.2, stop.2);
+        assert_ne!(start.2, thread::current().id());
+        assert!(of_thread.next().is_none());
+    }
+}
+
+#[test]
 fn dropping_it_drops_every_future_once() {
     for threads in [1, 2, 4] {
         let drops = Drops::default();
