@@ -141,6 +141,33 @@ pub(crate) fn switches(process: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// What machine this is, in a sentence.
+pub(crate) fn description() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown CPU", |(_, model)| model);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let virtual_machine = if cpu.contains("hypervisor") {
+        ", virtual"
+    } else {
+        ""
+    };
+    let compiler = Command::new("rustc")
+        .arg("--version")
+        .output()
+        .ok()
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .and_then(|text| Some(text.split_once(" (")?.0.to_owned()))
+        .unwrap_or_else(|| "an unknown compiler".to_owned());
+    format!(
+        "This machine: {model}, {} cores{virtual_machine}; Linux {}; {compiler}.",
+        cores(),
+        kernel.trim().split(['-', '+']).next().unwrap_or_default()
+    )
+}
+
 /// Whether a program is installed, and works.
 pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)

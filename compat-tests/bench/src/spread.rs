@@ -1,9 +1,9 @@
 //! A median with its quartiles, and a histogram of times.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What many windows have said about one thing.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) lower_quartile: f64,
@@ -24,11 +24,6 @@ impl Spread {
             lower_quartile: at(0.25),
             upper_quartile: at(0.75),
         }
-    }
-
-    /// Something that was measured once, or is always the same.
-    pub(crate) fn exactly(value: f64) -> Spread {
-        Spread::of(vec![value])
     }
 }
 

@@ -1,4 +1,5 @@
-//! System calls and user instructions per echoed request: what does not depend on how busy the machine is.
+//! System calls and user instructions per echoed request, and per connection that is accepted, answered once and closed:
+//! what does not depend on how busy the machine is.
 //!
 //! The server runs under strace or callgrind, twice: for N requests, and for 2 N. The difference is N requests, without
 //! start and end. Both tools slow the server down so much that with C > 1 all C requests are always there at once.
@@ -10,11 +11,11 @@ use std::path::Path;
 
 use crate::args::Args;
 use crate::child::Measured;
-use crate::figure::{Figure, Metric};
-use crate::load::Load;
+use crate::figure::Figure;
+use crate::load::{Load, Visits};
 use crate::machine;
 use crate::servers::{Spec, named};
-use crate::spread::Spread;
+use crate::window::progress;
 
 const SERVERS: &[&str] = &[
     "raw",
@@ -34,7 +35,7 @@ const REQUESTS: u64 = 1_280;
 struct Counter {
     measure: &'static str,
     program: &'static str,
-    metric: Metric,
+    metric: &'static str,
     arguments: fn(&str) -> Vec<String>,
     /// Finds the count in what the program has written.
     count: fn(&str) -> Option<u64>,
@@ -44,7 +45,7 @@ const COUNTERS: &[Counter] = &[
     Counter {
         measure: "syscalls",
         program: "strace",
-        metric: Metric::compared("system calls", "1/request"),
+        metric: "system calls",
         arguments: |file| ["-c", "-f", "-o", file].map(String::from).to_vec(),
         // The columns are: share, seconds, microseconds for each, calls, errors if any, name.
         count: |text| {
@@ -55,7 +56,7 @@ const COUNTERS: &[Counter] = &[
     Counter {
         measure: "instructions",
         program: "valgrind",
-        metric: Metric::compared("user instructions", "1/request"),
+        metric: "user instructions",
         arguments: |file| {
             vec![
                 "--tool=callgrind".to_owned(),
@@ -70,11 +71,36 @@ const COUNTERS: &[Counter] = &[
     },
 ];
 
+/// What the clients do.
+#[derive(Clone, Copy, Debug)]
+enum Traffic {
+    /// Requests, on so many connections.
+    Requests(usize),
+    /// Connections, one after the other, with a request each.
+    Visits,
+}
+
+impl Traffic {
+    fn name(self) -> String {
+        match self {
+            Traffic::Requests(connections) => format!("C={connections} 64 B"),
+            Traffic::Visits => "a connection".to_owned(),
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Traffic::Requests(_) => "1/request",
+            Traffic::Visits => "1/connection",
+        }
+    }
+}
+
 pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for counter in COUNTERS {
-        for connections in [1, 64] {
-            let case = format!("C={connections} 64 B");
+        for traffic in [Traffic::Requests(1), Traffic::Requests(64), Traffic::Visits] {
+            let case = traffic.name();
             if !args.wants(counter.measure, &case, true) {
                 continue;
             }
@@ -85,41 +111,45 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
                 );
                 continue;
             }
-            figures.extend(counter.ask(args, connections, &case)?);
+            figures.extend(counter.ask(args, traffic)?);
         }
     }
     Ok(figures)
 }
 
 impl Counter {
-    fn ask(&self, args: &Args, connections: usize, case: &str) -> io::Result<Vec<Figure>> {
+    fn ask(&self, args: &Args, traffic: Traffic) -> io::Result<Vec<Figure>> {
         let mut figures: Vec<Figure> = Vec::new();
-        for (place, &subject) in SERVERS.iter().enumerate() {
-            if place != 0 && !args.wants_subject(subject) {
-                continue;
-            }
-            let once = self.run(subject, connections, REQUESTS)?;
-            let twice = self.run(subject, connections, 2 * REQUESTS)?;
+        let wanted: Vec<&str> = SERVERS
+            .iter()
+            .enumerate()
+            .filter(|(place, name)| *place == 0 || args.wants_subject(name))
+            .map(|(_, name)| *name)
+            .collect();
+        let bar = progress(self.measure, &traffic.name(), wanted.len() as u64);
+        for subject in wanted {
+            bar.set_message(subject);
+            let once = self.run(subject, traffic, REQUESTS)?;
+            let twice = self.run(subject, traffic, 2 * REQUESTS)?;
             let value = (twice as f64 - once as f64) / REQUESTS as f64;
-            let base = figures.first().map_or(value, |base| base.value.median);
-            figures.push(Figure {
-                measure: self.measure,
-                case: case.to_owned(),
-                subject: subject.to_owned(),
-                metric: self.metric.name,
-                unit: self.metric.unit,
-                value: Spread::exactly(value),
-                ratio: Some(Spread::exactly(value / base)),
-            });
+            figures.push(Figure::of_one(
+                (self.measure, &traffic.name()),
+                subject,
+                (self.metric, traffic.unit()),
+                value,
+                figures.first(),
+            ));
+            bar.inc(1);
         }
+        bar.finish_and_clear();
         Ok(figures)
     }
 
     /// How much the server has done in all for so many requests.
-    fn run(&self, server: &str, connections: usize, requests: u64) -> io::Result<u64> {
+    fn run(&self, server: &str, traffic: Traffic, requests: u64) -> io::Result<u64> {
         let file =
             std::env::temp_dir().join(format!("untether-bench-{}.count", std::process::id()));
-        let counted = self.run_into(&file, server, connections, requests);
+        let counted = self.run_into(&file, server, traffic, requests);
         // It is not there if the program could not run.
         let _ = fs::remove_file(&file);
         counted
@@ -129,7 +159,7 @@ impl Counter {
         &self,
         file: &Path,
         server: &str,
-        connections: usize,
+        traffic: Traffic,
         requests: u64,
     ) -> io::Result<u64> {
         let mut tool = vec![OsString::from(self.program)];
@@ -140,11 +170,21 @@ impl Counter {
         );
         let mut spec = Spec::echo(64);
         spec.ends = true;
+        spec.once = matches!(traffic, Traffic::Visits);
         let server = named(server).expect("a server's name");
         let (process, address) = Measured::server(server, spec, &tool)?;
-        let mut load = Load::connect(address, connections, 64)?;
-        load.run_requests(requests)?;
-        drop(load);
+        match traffic {
+            Traffic::Requests(connections) => {
+                let mut load = Load::connect(address, connections, 64)?;
+                load.run_requests(requests)?;
+            }
+            Traffic::Visits => {
+                let mut visits = Visits::new(address, 1)?;
+                visits.run_visits(requests)?;
+                visits.look_in()?;
+            }
+        }
+        // Its clients have hung up.
         process.finish()?;
         (self.count)(&fs::read_to_string(file)?)
             .ok_or_else(|| io::Error::other(format!("{} has counted nothing", self.program)))

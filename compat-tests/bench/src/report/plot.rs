@@ -7,25 +7,43 @@ use plotters::prelude::*;
 
 use crate::figure::Figure;
 
-/// Draws what has ratios.
+/// Which metrics of a measure are worth a picture.
+pub(super) fn shown(measure: &str) -> &'static [&'static str] {
+    match measure {
+        "echo" | "pool" => &["requests", "CPU"],
+        "foreign" | "work" => &["requests"],
+        "spin" | "connections" => &["CPU"],
+        "instructions" => &["user instructions"],
+        "syscalls" => &["system calls"],
+        "timers" => &["create + poll + drop"],
+        "executors" => &["cost"],
+        "connection bytes" | "task bytes" | "timer bytes" => &["heap"],
+        _ => &[],
+    }
+}
+
+pub(super) fn file_name(measure: &str, metric: &str) -> String {
+    let name = format!("{measure} {metric}").to_lowercase();
+    let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    format!("{}.svg", words.join("-"))
+}
+
+/// Draws what is worth it.
 pub(super) fn draw(folder: &Path, figures: &[Figure]) -> io::Result<()> {
-    let mut drawn: Vec<(&str, &str)> = Vec::new();
-    for figure in figures {
-        let plot = (figure.measure, figure.metric);
-        if figure.ratio.is_none() || drawn.contains(&plot) {
-            continue;
+    let measures = distinct(figures.iter().map(|figure| figure.measure.as_str()));
+    for measure in measures {
+        for metric in shown(measure) {
+            let own: Vec<&Figure> = figures
+                .iter()
+                .filter(|figure| figure.measure == measure && figure.metric == *metric)
+                .filter(|figure| figure.ratio.is_some())
+                .collect();
+            if !own.is_empty() {
+                chart(&folder.join(file_name(measure, metric)), &own)
+                    .map_err(|error| io::Error::other(error.to_string()))?;
+            }
         }
-        drawn.push(plot);
-        let name = format!(
-            "{}-{}.svg",
-            figure.measure,
-            figure.metric.replace(['.', ' ', '/'], "-")
-        );
-        let shown: Vec<&Figure> = figures
-            .iter()
-            .filter(|other| (other.measure, other.metric) == plot && other.ratio.is_some())
-            .collect();
-        chart(&folder.join(name), &shown).map_err(|error| io::Error::other(error.to_string()))?;
     }
     Ok(())
 }
