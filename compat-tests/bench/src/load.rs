@@ -102,6 +102,11 @@ impl Load {
         self.run(|begun, _| begun < requests)
     }
 
+    /// Makes a request on each connection, and collects the answers.
+    pub(crate) fn run_once_around(&mut self) -> io::Result<Seen> {
+        self.run_requests(self.connections.len() as u64)
+    }
+
     fn run(&mut self, go_on: impl Fn(u64, Instant) -> bool) -> io::Result<Seen> {
         self.latencies.clear();
         let start = Instant::now();

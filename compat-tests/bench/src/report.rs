@@ -129,10 +129,7 @@ fn cell(figure: Option<&Figure>) -> String {
     };
     let value = short(figure.value.median);
     match figure.ratio {
-        Some(ratio) => format!(
-            "{value}  {:.3} [{:.3} {:.3}]",
-            ratio.median, ratio.lower_quartile, ratio.upper_quartile
-        ),
+        Some(ratio) => format!("{value}  {}", ratio.as_ratio()),
         None => value,
     }
 }

@@ -27,6 +27,18 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// For people: `1.034 [1.021, 1.040]`, or `1.034` if it is known exactly.
+    pub(crate) fn as_ratio(&self) -> String {
+        let (low, high) = (self.lower_quartile, self.upper_quartile);
+        if low == high {
+            format!("{:.3}", self.median)
+        } else {
+            format!("{:.3} [{low:.3}, {high:.3}]", self.median)
+        }
+    }
+}
+
 /// Times in nanoseconds, to 3 %: 32 parts of each power of two.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {

@@ -107,6 +107,13 @@ const SPARSE: &[Metric] = &[
     Metric::plain("switches", "1/request"),
 ];
 
+/// Where somebody computes meanwhile, whose CPU time says nothing of the requests.
+const LATENCY: &[Metric] = &[
+    Metric::compared("p50", "us"),
+    Metric::compared("p99", "us"),
+    Metric::compared("slowest", "us"),
+];
+
 const NO_GAP: Duration = Duration::ZERO;
 
 fn cases() -> Vec<Case> {
@@ -199,7 +206,7 @@ struct Entrant {
     process: Measured,
     cpu: CpuClock,
     load: Load,
-    sparse: bool,
+    metrics: &'static [Metric],
 }
 
 impl Entrant {
@@ -209,7 +216,7 @@ impl Entrant {
             name,
             cpu: process.cpu_clock()?,
             load: Load::connect(address, case.connections, case.message)?.with_gaps(case.gap),
-            sparse: case.is_sparse(),
+            metrics: case.metrics(),
             process,
         })
     }
@@ -221,17 +228,18 @@ impl Entrant {
         let cpu = self.cpu.ns()? - cpu;
         let switches = machine::switches(self.process.id())? - switches;
         let requests = seen.requests as f64;
-        let cpu_us = cpu as f64 / 1e3 / requests;
         let latency_us = |share| self.load.latencies.at(share) / 1e3;
-        let (p50, p99) = (latency_us(0.5), latency_us(0.99));
-        let switches = switches as f64 / requests;
-        Ok(if self.sparse {
-            let slowest = self.load.latencies.most() / 1e3;
-            vec![cpu_us, p50, p99, slowest, switches]
-        } else {
-            let rate = requests / seen.elapsed.as_secs_f64();
-            vec![rate, cpu_us, p50, p99, latency_us(0.999), switches]
-        })
+        let value = |metric: &Metric| match metric.name {
+            "requests" => requests / seen.elapsed.as_secs_f64(),
+            "CPU" => cpu as f64 / 1e3 / requests,
+            "p50" => latency_us(0.5),
+            "p99" => latency_us(0.99),
+            "p99.9" => latency_us(0.999),
+            "slowest" => self.load.latencies.most() / 1e3,
+            "switches" => switches as f64 / requests,
+            name => unreachable!("no such metric: {name}"),
+        };
+        Ok(self.metrics.iter().map(value).collect())
     }
 }
 
@@ -256,7 +264,11 @@ impl Case {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        if self.is_sparse() { SPARSE } else { METRICS }
+        match self.with {
+            With::Beside(_) if self.is_sparse() => LATENCY,
+            _ if self.is_sparse() => SPARSE,
+            _ => METRICS,
+        }
     }
 
     fn rounds(&self, args: &Args) -> u32 {

@@ -52,7 +52,12 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
                 if pending == 0 && order == "later" {
                     continue;
                 }
-                let case = format!("{pending} pending, {order}, {threads} threads");
+                let on = if threads == "1" {
+                    "1 thread"
+                } else {
+                    "2 threads"
+                };
+                let case = format!("{pending} pending, {order}, {on}");
                 let job = ["timers", "cost", threads, &pending.to_string(), order];
                 figures.extend(workers(args, "timers", &case, COST, SUBJECTS, &job, true)?);
             }
@@ -62,8 +67,11 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
         ("lateness", "100 timers of 0.9 to 1.1 s"),
         ("lateness under load", "the same, beside 32 tasks that echo"),
     ] {
+        // A round takes a second for each, and has a hundred timers.
+        let mut args = args.clone();
+        args.rounds = Some(args.rounds().div_ceil(6));
         figures.extend(workers(
-            args,
+            &args,
             "lateness",
             case,
             LATENESS,

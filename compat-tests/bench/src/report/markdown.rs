@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::story::{CHAPTERS, Chapter, HEADLINES, PEERS, RIVALS, is_better_higher};
+use super::story::{CHAPTERS, Chapter, HEADLINES, PEERS, RIVALS, is_better_higher, is_compared};
 use super::{cell, pages, plot, short};
 use crate::figure::Figure;
 use crate::machine;
@@ -119,9 +119,8 @@ fn ratios(measure: &str, metric: &str, figures: &[Figure]) -> String {
         .iter()
         .filter(|figure| figure.measure == measure && figure.metric == metric)
         .collect();
-    let mut cases: Vec<&str> = figures.iter().map(|figure| figure.case.as_str()).collect();
-    cases.dedup();
-    let pairs: Vec<(&str, &str)> = pairs()
+    let cases = cases(&figures);
+    let pairs: Vec<(&str, &str)> = pairs(measure)
         .filter(|pair| {
             cases
                 .iter()
@@ -156,9 +155,11 @@ fn ratios(measure: &str, metric: &str, figures: &[Figure]) -> String {
     text
 }
 
-fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// Ours and their rivals, in a measure.
+fn pairs(measure: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
     RIVALS
         .iter()
+        .filter(move |(ours, _)| is_compared(measure, ours))
         .flat_map(|(ours, rivals)| rivals.iter().map(|rival| (*ours, *rival)))
 }
 
@@ -192,21 +193,10 @@ fn ratio_cell(ratio: Spread, metric: &str, rival: &str) -> String {
     } else {
         ""
     };
-    format!("{}{star}", with_quartiles(ratio))
+    format!("{}{star}", ratio.as_ratio())
 }
 
-fn with_quartiles(ratio: Spread) -> String {
-    let Spread {
-        median,
-        lower_quartile,
-        upper_quartile,
-    } = ratio;
-    if lower_quartile == upper_quartile {
-        return format!("{median:.3}");
-    }
-    format!("{median:.3} [{lower_quartile:.3}, {upper_quartile:.3}]")
-}
-
+/// For each measure and metric: who is better than we are, and where.
 fn losses(figures: &[Figure]) -> Vec<String> {
     let mut losses = Vec::new();
     for chapter in CHAPTERS {
@@ -216,28 +206,37 @@ fn losses(figures: &[Figure]) -> Vec<String> {
                     .iter()
                     .filter(|figure| figure.measure == *measure && figure.metric == *metric)
                     .collect();
-                let mut cases: Vec<&str> = own.iter().map(|figure| figure.case.as_str()).collect();
-                cases.dedup();
-                for case in cases {
-                    let ours = pairs()
-                        .filter(|(ours, rival)| ours.starts_with("untether") && is_rival(rival));
-                    for pair in ours {
-                        let Some(ratio) = compare(&own, case, pair) else {
-                            continue;
-                        };
-                        if is_lost(ratio, metric) {
-                            let (ours, rival) = pair;
-                            let ratio = with_quartiles(ratio);
-                            losses.push(format!(
-                                "`{measure}/{case}`, {metric}: {ours} has {ratio} of {rival}"
-                            ));
-                        }
-                    }
+                let ours = pairs(measure)
+                    .filter(|(ours, rival)| ours.starts_with("untether") && is_rival(rival));
+                let lost: Vec<String> = ours
+                    .filter_map(|pair| lost_to(&own, metric, pair))
+                    .collect();
+                if !lost.is_empty() {
+                    losses.push(format!("`{measure}`, {metric}: {}.", lost.join("; ")));
                 }
             }
         }
     }
     losses
+}
+
+/// Where, among figures of one measure and metric, `rival` is better.
+fn lost_to(figures: &[&Figure], metric: &str, pair: (&str, &str)) -> Option<String> {
+    let lost: Vec<String> = cases(figures)
+        .into_iter()
+        .filter_map(|case| {
+            let ratio = compare(figures, case, pair)?;
+            is_lost(ratio, metric).then(|| format!("{:.2} at {case}", ratio.median))
+        })
+        .collect();
+    let (ours, rival) = pair;
+    (!lost.is_empty()).then(|| format!("{ours} to {rival} {}", lost.join(", ")))
+}
+
+fn cases<'a>(figures: &[&'a Figure]) -> Vec<&'a str> {
+    let mut cases: Vec<&str> = figures.iter().map(|figure| figure.case.as_str()).collect();
+    cases.dedup();
+    cases
 }
 
 /// The headlines as a table. Empty if none of them was measured.
@@ -258,10 +257,9 @@ pub(super) fn in_short(figures: &[Figure], quartiles: bool) -> String {
         let Some(ours) = ours else { continue };
         let _ = write!(
             rows,
-            "| {} | {} {} |",
+            "| {} | {} |",
             headline.question,
-            short(ours.value.median),
-            ours.unit
+            with_unit(ours.value.median, &ours.unit)
         );
         for peer in headline.peers {
             let ratio = compare(&own, headline.case, (headline.ours, peer));
@@ -279,6 +277,16 @@ pub(super) fn in_short(figures: &[Figure], quartiles: bool) -> String {
     }
     let peers = PEERS.map(|peer| format!("to {peer}")).join(" | ");
     format!("| | untether | {peers} |\n|---|---:|---:|---:|---:|\n{rows}")
+}
+
+/// As one would say it; what it is for is said beside it.
+fn with_unit(value: f64, unit: &str) -> String {
+    let unit = unit.split('/').next().unwrap_or(unit);
+    match unit {
+        "1" if value >= 1e4 => format!("{:.0},{:03.0}/s", (value / 1e3).floor(), value % 1e3),
+        "1" => short(value),
+        unit => format!("{} {unit}", short(value)),
+    }
 }
 
 /// The peers that figures are of, with their versions.
@@ -348,7 +356,7 @@ mod tests {
             figure("smol-local", 4.0),
         ];
         let text = text(&figures, None);
-        let lost = "- `instructions/C=64 64 B`, user instructions: untether-local has 1.500 of tokio-current-thread\n";
+        let lost = "- `instructions`, user instructions: untether-local to tokio-current-thread 1.50 at C=64 64 B.\n";
         assert!(text.contains(lost), "{text}");
         assert!(text.contains("1.500 \\*"), "{text}");
         assert_eq!(text.matches("- `").count(), 1, "{text}");
