@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by msrv.sh, targets.sh and windows.sh; not a check. Debian's second Rust (rustc-web, cargo-web, rust-web-src)
+# Sourced by bench.sh, counts.sh, msrv.sh, targets.sh and windows.sh; not a check. Debian's second Rust (rustc-web, cargo-web, rust-web-src)
 # is 1.85.0, our MSRV. It lives in /usr/bin beside any rustup, and brings the sources of std, so that it can build
 # for every target, installed or not.
 

@@ -92,6 +92,7 @@ pub struct PoolBuilder {
     pin: bool,
     on_start: ThreadHook,
     on_stop: ThreadHook,
+    reactor: Option<Reactor>,
 }
 
 impl Pool {
@@ -125,6 +126,7 @@ impl Pool {
             pin: false,
             on_start: ThreadHook::default(),
             on_stop: ThreadHook::default(),
+            reactor: None,
         }
     }
 
@@ -521,6 +523,25 @@ impl PoolBuilder {
         self
     }
 
+    /// The reactor that the threads share, for one that is not as usual. It is the pool's from then on, and is shut down when
+    /// the pool ends. Default: a new one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use untether::Reactor;
+    /// use untether_executors::Pool;
+    ///
+    /// let reactor = Reactor::builder().spin(Duration::from_micros(50)).build()?;
+    /// let pool = Pool::builder().threads(2).reactor(reactor).build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn reactor(mut self, reactor: Reactor) -> PoolBuilder {
+        self.reactor = Some(reactor);
+        self
+    }
+
     /// Starts the threads.
     ///
     /// # Errors
@@ -533,7 +554,7 @@ impl PoolBuilder {
         }
         let default = || thread::available_parallelism().map_or(1, NonZero::get);
         let threads = self.threads.unwrap_or_else(default).clamp(1, WORKERS_MAX);
-        let reactor = Reactor::new()?;
+        let reactor = self.reactor.map_or_else(Reactor::new, Ok)?;
         let parkers: Vec<_> = (0..threads).map(|_| Parker::new(&reactor)).collect();
         let shared = Arc::new(Shared {
             reactor,

@@ -208,7 +208,8 @@ impl Tally {
 impl<T> ScopedTask<T> {
     /// Whether it is done, or has panicked.
     pub fn is_finished(&self) -> bool {
-        self.task.as_ref().is_none_or(Task::is_finished)
+        // The output is there a moment before the task says so.
+        self.task.as_ref().is_none_or(Task::is_finished) || lock(&self.output).is_some()
     }
 
     /// Has its future dropped as soon as a thread of the pool gets to it. The output, should there be one already, is

@@ -73,6 +73,7 @@ mod chair;
 mod gate;
 mod house;
 mod park;
+mod spin;
 mod thread;
 mod turn;
 

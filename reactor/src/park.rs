@@ -22,7 +22,7 @@
 //! notification is sticky, and the condition variable's mutex is taken between the word and the wait. The poller keeps
 //! it for whoever waits there next, so SEATED is said in the chair only, where nobody else can take it away.
 //!
-//! Not here: who sits (`chair`), what a turn does (`turn`).
+//! Not here: who sits (`chair`), what a turn does (`turn`), how long to look before blocking (`spin`).
 //! Checked by `loom_tests::park`.
 
 use crate::sync::{AtomicU32, Ordering};
@@ -228,15 +228,25 @@ mod seam {
             let inner = &self.inner;
             let shared = inner.reactor.shared();
             let mut post = None;
+            let mut waiting = shared.spin.waiting();
             loop {
                 if inner.word.consume() {
+                    waiting.is_over(|| shared.now_ns());
                     return true;
                 }
                 if deadline.is_some_and(|deadline| deadline <= shared.now_ns()) {
+                    waiting.is_over(|| shared.now_ns());
                     return false;
                 }
-                let until = deadline.map_or(Until::Forever, Until::At);
+                let until = if waiting.looks(|| shared.now_ns()) {
+                    Until::Now
+                } else {
+                    deadline.map_or(Until::Forever, Until::At)
+                };
                 match inner.reactor.harvest(until, Some(&inner.word)).wake() {
+                    Ok(turn) if turn.events + turn.timers > 0 => {
+                        waiting.is_over(|| shared.now_ns());
+                    }
                     Ok(turn) if turn.seated => {}
                     Ok(_) if shared.driver.is_automatic() => inner.sleep(deadline),
                     Ok(_) => post

@@ -29,9 +29,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Write the tables to this file as Markdown
+    /// Measure nothing, and report on the figures of these earlier runs
+    #[arg(long, value_name = "JSON")]
+    pub(crate) from: Vec<PathBuf>,
+
+    /// Write a report to this file as Markdown; it shows the plots, if --svg is given as well
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
+
+    /// Write the most telling figures into this file, between its markers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) headlines: Option<PathBuf>,
 
     /// Draw the ratios into this folder as SVG
     #[arg(long, value_name = "DIR")]

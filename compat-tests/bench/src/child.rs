@@ -50,6 +50,11 @@ impl Measured {
         Measured::start(&[], &arguments)
     }
 
+    /// A process that does `job` once and ends, run by `tool`.
+    pub(crate) fn job(job: &[&str], tool: &[OsString]) -> io::Result<Measured> {
+        Measured::start(tool, &[&[WORK], job].concat())
+    }
+
     fn start(tool: &[OsString], arguments: &[&str]) -> io::Result<Measured> {
         let this = env::current_exe()?;
         let mut command = match tool {

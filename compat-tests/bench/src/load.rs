@@ -28,6 +28,8 @@ pub(crate) struct Load {
     /// What messages are cut from.
     text: Vec<u8>,
     buffer: Vec<u8>,
+    /// How long a client thinks before it asks again.
+    gap: Duration,
     pub(crate) latencies: Histogram,
 }
 
@@ -78,8 +80,15 @@ impl Load {
                 .take(TEXT + message)
                 .collect(),
             buffer: vec![0; message],
+            gap: Duration::ZERO,
             latencies: Histogram::new(),
         })
+    }
+
+    /// Has the client of a single connection think for so long before each request.
+    pub(crate) fn with_gaps(mut self, gap: Duration) -> Load {
+        self.gap = gap;
+        self
     }
 
     /// Keeps one request in flight on each connection for `length`, then collects the last answers.
@@ -91,6 +100,11 @@ impl Load {
     /// Makes so many requests, `C` of them at once.
     pub(crate) fn run_requests(&mut self, requests: u64) -> io::Result<Seen> {
         self.run(|begun, _| begun < requests)
+    }
+
+    /// Makes a request on each connection, and collects the answers.
+    pub(crate) fn run_once_around(&mut self) -> io::Result<Seen> {
+        self.run_requests(self.connections.len() as u64)
     }
 
     fn run(&mut self, go_on: impl Fn(u64, Instant) -> bool) -> io::Result<Seen> {
@@ -125,6 +139,7 @@ impl Load {
                         .add(now.duration_since(connection.sent).as_nanos() as u64);
                     done += 1;
                     if go_on(begun, now) {
+                        let now = self.think(now);
                         self.send(index, now)?;
                         begun += 1;
                     }
@@ -135,6 +150,25 @@ impl Load {
             requests: done,
             elapsed: start.elapsed(),
         })
+    }
+
+    /// Lets a gap pass, and returns the time.
+    fn think(&self, now: Instant) -> Instant {
+        if self.gap.is_zero() {
+            return now;
+        }
+        // The kernel is some 60 us late, and a client that never sleeps would keep its core from the server's threads.
+        if self.gap >= Duration::from_millis(1) {
+            std::thread::sleep(self.gap);
+        }
+        let end = now + self.gap;
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return now;
+            }
+            std::hint::spin_loop();
+        }
     }
 
     fn send(&mut self, index: usize, now: Instant) -> io::Result<()> {
@@ -194,12 +228,30 @@ impl Visits {
     }
 
     pub(crate) fn run_for(&mut self, length: Duration) -> io::Result<Seen> {
+        let end = Instant::now() + length;
+        self.run(|_| Instant::now() < end)
+    }
+
+    /// Makes so many visits.
+    pub(crate) fn run_visits(&mut self, visits: u64) -> io::Result<Seen> {
+        self.run(|begun| begun < visits)
+    }
+
+    /// Connects and hangs up, without a word.
+    pub(crate) fn look_in(&self) -> io::Result<()> {
+        TcpStream::connect(self.server).map(drop)
+    }
+
+    fn run(&mut self, go_on: impl Fn(u64) -> bool) -> io::Result<Seen> {
         const GREETING: [u8; 64] =
             *b"A request of sixty-four bytes, none of which is like the others.";
         let start = Instant::now();
-        let mut done = 0;
+        let (mut begun, mut done) = (0, 0);
         for index in 0..self.visitors.len() {
-            self.visit(index, &GREETING)?;
+            if go_on(begun) {
+                self.visit(index, &GREETING)?;
+                begun += 1;
+            }
         }
         let mut events = [MaybeUninit::uninit(); 64];
         while self.visitors.iter().any(Option::is_some) {
@@ -221,8 +273,9 @@ impl Visits {
                 // Closing takes it out of the set.
                 self.visitors[index] = None;
                 done += 1;
-                if start.elapsed() < length {
+                if go_on(begun) {
                     self.visit(index, &GREETING)?;
+                    begun += 1;
                 }
             }
         }

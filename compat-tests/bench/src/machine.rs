@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_getcpuclockid};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -139,6 +140,72 @@ pub(crate) fn switches(process: u32) -> io::Result<u64> {
             .sum::<u64>();
     }
     Ok(sum)
+}
+
+/// Waits until no thread of a process, or of one that it has started, has anything to do: all sleep in a system call.
+///
+/// # Errors
+/// If the process ends, or does not come to rest.
+pub(crate) fn wait_until_asleep(process: u32) -> io::Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if is_asleep(process)? {
+            return Ok(());
+        }
+        thread::yield_now();
+    }
+    Err(io::Error::other("a server does not come to rest"))
+}
+
+fn is_asleep(process: u32) -> io::Result<bool> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    for child in children.split_whitespace() {
+        if !child
+            .parse()
+            .is_ok_and(|child| is_asleep(child).unwrap_or(false))
+        {
+            return Ok(false);
+        }
+    }
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // One that has ended meanwhile has nothing to do either.
+        let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else {
+            continue;
+        };
+        // After the name, which may contain anything.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+        if state != Some(b'S') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What machine this is, in a sentence.
+pub(crate) fn description() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown CPU", |(_, model)| model);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let virtual_machine = if cpu.contains("hypervisor") {
+        ", virtual"
+    } else {
+        ""
+    };
+    let compiler = Command::new("rustc")
+        .arg("--version")
+        .output()
+        .ok()
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .and_then(|text| Some(text.split_once(" (")?.0.to_owned()))
+        .unwrap_or_else(|| "an unknown compiler".to_owned());
+    format!(
+        "This machine: {model}, {} cores{virtual_machine}; Linux {}; {compiler}.",
+        cores(),
+        kernel.trim().split(['-', '+']).next().unwrap_or_default()
+    )
 }
 
 /// Whether a program is installed, and works.

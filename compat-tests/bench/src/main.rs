@@ -45,7 +45,11 @@ fn main() -> std::io::Result<()> {
     if args.list {
         return report::table::list(&mut std::io::stdout());
     }
-    let figures = measures::run(&args)?;
+    let figures = if args.from.is_empty() {
+        measures::run(&args)?
+    } else {
+        report::read(&args.from)?
+    };
     report::table::print(&figures, &mut std::io::stdout())?;
     report::write(&args, &figures)
 }

@@ -29,13 +29,15 @@ pub(crate) struct Measure {
 
 pub(crate) static MEASURES: &[Measure] = &[
     Measure {
-        names: &["echo", "pool", "foreign", "work", "timeout"],
+        names: &[
+            "echo", "pool", "foreign", "work", "timeout", "spin", "beside",
+        ],
         about: "TCP echo: requests per second, CPU per request, latency",
         ask: echo::ask,
     },
     Measure {
         names: &["syscalls", "instructions"],
-        about: "system calls and user instructions per echoed request",
+        about: "system calls and user instructions per echoed request, and per connection",
         ask: counts::ask,
     },
     Measure {

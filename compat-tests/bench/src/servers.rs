@@ -6,13 +6,14 @@ use std::hint::black_box;
 use std::io;
 use std::net::TcpListener;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::{heap, machine};
 
 mod async_io;
+mod beside;
 mod foreign;
 mod monoio;
 mod raw;
@@ -55,6 +56,20 @@ pub(crate) struct Spec {
     pub(crate) ends: bool,
     /// Writes the heap in use after the first answer on each connection.
     pub(crate) tells_heap: bool,
+    /// What else the process does.
+    pub(crate) beside: Beside,
+}
+
+/// What a process does beside serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// A task on a foreign executor, on a thread of its own, sends itself a message every 10 ms.
+    Messages,
+    /// An executor that drives its own I/O, on a thread of its own, computes 20 ms of every 30.
+    Computing,
+    /// A task of the server's own executor computes for a second at a time.
+    Stuck,
 }
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +77,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) static SERVERS: &[&Server] = &[
     &raw::RAW,
     &untether::LOCAL,
+    &untether::LOCAL_THAT_SPINS,
     &untether::POOL_OF_1,
     &untether::POOL_OF_2,
     &untether::POOL_OF_2_PINNED,
@@ -75,6 +91,8 @@ pub(crate) static SERVERS: &[&Server] = &[
     &async_io::SMOL_2_PINNED,
     &foreign::UNTETHER_ON_LOCAL_POOL,
     &foreign::ASYNC_IO_ON_LOCAL_POOL,
+    &foreign::UNTETHER_ON_LOCAL_POOL_ANYWHERE,
+    &foreign::ASYNC_IO_ON_LOCAL_POOL_ANYWHERE,
     &foreign::UNTETHER_ON_TOKIO,
     &foreign::ASYNC_IO_ON_TOKIO,
     &foreign::UNTETHER_ON_THREAD_POOL,
@@ -114,6 +132,7 @@ impl Spec {
             once: false,
             ends: false,
             tells_heap: false,
+            beside: Beside::Nothing,
         }
     }
 
@@ -121,11 +140,12 @@ impl Spec {
         let flags = [self.timeout, self.once, self.ends, self.tells_heap];
         let mut arguments = vec![self.buffer.to_string(), self.work_us.to_string()];
         arguments.extend(flags.map(|flag| flag.to_string()));
+        arguments.push(self.beside.name().to_owned());
         arguments
     }
 
     pub(crate) fn from_arguments(arguments: &[&str]) -> Option<Spec> {
-        let [buffer, work_us, timeout, once, ends, tells_heap] = arguments else {
+        let [buffer, work_us, timeout, once, ends, tells_heap, beside] = arguments else {
             return None;
         };
         Some(Spec {
@@ -135,18 +155,14 @@ impl Spec {
             once: once.parse().ok()?,
             ends: ends.parse().ok()?,
             tells_heap: tells_heap.parse().ok()?,
+            beside: Beside::named(beside)?,
         })
     }
 
     /// Computes, in every server the same: the very same instructions, since inlined ones took 20 % more or less.
     #[inline(never)]
     fn work(self) {
-        for _ in 0..self.work_us {
-            let mut x = 1u64;
-            for _ in 0..700 {
-                x = black_box(x.wrapping_mul(6_364_136_223_846_793_005));
-            }
-        }
+        (0..self.work_us).for_each(|_| compute_1_us());
     }
 
     fn answered(self, first: bool) {
@@ -165,6 +181,54 @@ impl Spec {
         if self.ends {
             std::process::exit(0);
         }
+    }
+}
+
+impl Beside {
+    const ALL: [Beside; 4] = [
+        Beside::Nothing,
+        Beside::Messages,
+        Beside::Computing,
+        Beside::Stuck,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Beside::Nothing => "nothing",
+            Beside::Messages => "messages",
+            Beside::Computing => "computing",
+            Beside::Stuck => "stuck",
+        }
+    }
+
+    /// What follows a server's name.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Beside::Nothing => "nothing",
+            Beside::Messages => "a foreign task",
+            Beside::Computing => "computing",
+            Beside::Stuck => "long polls",
+        }
+    }
+
+    fn named(name: &str) -> Option<Beside> {
+        Beside::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+/// Computes for about a microsecond.
+fn compute_1_us() {
+    let mut x = 1u64;
+    for _ in 0..700 {
+        x = black_box(x.wrapping_mul(6_364_136_223_846_793_005));
+    }
+}
+
+/// Computes for so long by the clock.
+fn compute(length: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < length {
+        compute_1_us();
     }
 }
 
@@ -197,13 +261,14 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::{SERVERS, Spec};
+    use super::{Beside, SERVERS, Spec};
 
     #[test]
     fn a_spec_survives_the_command_line() {
         let spec = Spec {
             work_us: 30,
             once: true,
+            beside: Beside::Computing,
             ..Spec::echo(16 * 1024)
         };
         let arguments = spec.to_arguments();

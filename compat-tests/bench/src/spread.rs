@@ -1,9 +1,9 @@
 //! A median with its quartiles, and a histogram of times.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What many windows have said about one thing.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) lower_quartile: f64,
@@ -25,10 +25,17 @@ impl Spread {
             upper_quartile: at(0.75),
         }
     }
+}
 
-    /// Something that was measured once, or is always the same.
-    pub(crate) fn exactly(value: f64) -> Spread {
-        Spread::of(vec![value])
+impl Spread {
+    /// For people: `1.034 [1.021, 1.040]`, or `1.034` if it is known exactly.
+    pub(crate) fn as_ratio(&self) -> String {
+        let (low, high) = (self.lower_quartile, self.upper_quartile);
+        if low == high {
+            format!("{:.3}", self.median)
+        } else {
+            format!("{:.3} [{low:.3}, {high:.3}]", self.median)
+        }
     }
 }
 

@@ -28,7 +28,8 @@ impl Contest<'_> {
         name: impl Fn(&E) -> String,
         mut window: impl FnMut(&mut E) -> io::Result<Vec<f64>>,
     ) -> io::Result<Vec<Figure>> {
-        let bar = self.bar(entrants.len());
+        let windows = u64::from(self.rounds) * entrants.len() as u64;
+        let bar = progress(self.measure, self.case, windows);
         for entrant in entrants.iter_mut() {
             bar.set_message(format!("warm-up of {}", name(entrant)));
             window(entrant)?;
@@ -50,41 +51,43 @@ impl Contest<'_> {
         Ok(self.figures(entrants, name, &samples))
     }
 
-    fn bar(&self, entrants: usize) -> ProgressBar {
-        let bar = ProgressBar::new(u64::from(self.rounds) * entrants as u64);
-        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {msg}");
-        bar.set_style(style.expect("a valid template"));
-        bar.set_prefix(format!("{}/{}", self.measure, self.case));
-        bar
-    }
-
     fn figures<E>(
         &self,
         entrants: &[E],
         name: impl Fn(&E) -> String,
         samples: &[Vec<Vec<f64>>],
     ) -> Vec<Figure> {
-        let mut figures = Vec::new();
+        let mut figures: Vec<Figure> = Vec::new();
         for (entrant, own) in entrants.iter().zip(samples) {
             for (index, metric) in self.metrics.iter().enumerate() {
-                let rounds = own.iter().zip(&samples[0]);
-                let ratios: Vec<f64> = rounds
-                    .map(|(own, base)| own[index] / base[index])
-                    .filter(|ratio| ratio.is_finite())
-                    .collect();
-                figures.push(Figure {
-                    measure: self.measure,
+                let rounds: Vec<f64> = own.iter().map(|sample| sample[index]).collect();
+                let mut figure = Figure {
+                    measure: self.measure.to_owned(),
                     case: self.case.to_owned(),
                     subject: name(entrant),
-                    metric: metric.name,
-                    unit: metric.unit,
-                    value: Spread::of(own.iter().map(|sample| sample[index]).collect()),
-                    ratio: (metric.compared && !ratios.is_empty()).then(|| Spread::of(ratios)),
-                });
+                    metric: metric.name.to_owned(),
+                    unit: metric.unit.to_owned(),
+                    value: Spread::of(rounds.clone()),
+                    ratio: None,
+                    rounds,
+                };
+                if metric.compared {
+                    figure.ratio = figure.ratio_to(figures.get(index).unwrap_or(&figure));
+                }
+                figures.push(figure);
             }
         }
         figures
     }
+}
+
+/// How far one case has come.
+pub(crate) fn progress(measure: &str, case: &str, steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {msg}");
+    bar.set_style(style.expect("a valid template"));
+    bar.set_prefix(format!("{measure}/{case}"));
+    bar
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One module per promise. Threads are ordered by channels, never by sleeping.
 #![cfg(not(loom))]
 
+mod allocations;
 mod block_on;
 mod blocking;
 mod draining;

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use untether::Timer;
+use untether::{Reactor, Timer};
 use untether_executors::{Local, Pool, Spawn, block_on};
 
 use crate::{PATIENCE, pending, yield_now};
@@ -24,6 +24,26 @@ fn tasks_are_spawned_from_outside_and_inside() {
         sum
     });
     assert_eq!(block_on(task), 5050);
+}
+
+#[test]
+fn a_given_reactor_is_the_threads_and_ends_with_the_pool() {
+    let reactor = Reactor::builder()
+        .spin(Duration::from_micros(20))
+        .build()
+        .unwrap();
+    let builder = Pool::builder().threads(2).reactor(reactor.clone());
+    let pool = builder.build().unwrap();
+    assert_eq!(*pool.reactor(), reactor);
+    let current = pool.spawn(async {
+        for _ in 0..100 {
+            Timer::after(Duration::from_micros(10)).await;
+        }
+        Reactor::current()
+    });
+    assert_eq!(block_on(current), reactor);
+    drop(pool);
+    assert!(!reactor.is_alive());
 }
 
 #[test]

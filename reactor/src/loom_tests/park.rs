@@ -11,38 +11,63 @@ use crate::sync::{Arc, AtomicU32, Ordering};
 
 #[test]
 fn an_unpark_ends_the_wait_whenever_it_comes() {
-    check(|| {
-        let parker = Parker::new(&Reactor::new());
-        let unparker = parker.unparker();
-        let ready = Arc::new(AtomicU32::new(0));
-        let other = thread::spawn({
-            let ready = ready.clone();
-            move || {
-                ready.store(1, Ordering::Relaxed);
-                unparker.unpark();
-            }
-        });
-        parker.park();
-        assert_eq!(ready.load(Ordering::Relaxed), 1, "an unpark publishes");
-        other.join().expect("no panic");
+    check(|| an_unpark_ends_the_wait(&Reactor::new()));
+}
+
+#[test]
+fn an_unpark_ends_the_wait_of_who_looks_before_blocking() {
+    check(|| an_unpark_ends_the_wait(&Reactor::spinning()));
+}
+
+fn an_unpark_ends_the_wait(reactor: &Reactor) {
+    let parker = Parker::new(reactor);
+    let unparker = parker.unparker();
+    let ready = Arc::new(AtomicU32::new(0));
+    let other = thread::spawn({
+        let ready = ready.clone();
+        move || {
+            ready.store(1, Ordering::Relaxed);
+            unparker.unpark();
+        }
     });
+    parker.park();
+    assert_eq!(ready.load(Ordering::Relaxed), 1, "an unpark publishes");
+    other.join().expect("no panic");
 }
 
 #[test]
 fn no_unpark_of_two_parkers_on_one_chair_is_lost() {
+    check(|| no_unpark_of_two_parkers_is_lost(&Reactor::new()));
+}
+
+#[test]
+fn no_unpark_of_two_parkers_that_look_before_blocking_is_lost() {
+    check(|| no_unpark_of_two_parkers_is_lost(&Reactor::spinning()));
+}
+
+fn no_unpark_of_two_parkers_is_lost(reactor: &Reactor) {
+    let (one, two) = (Parker::new(reactor), Parker::new(reactor));
+    let unparkers = [one.unparker(), two.unparker()];
+    let second = thread::spawn(move || two.park());
+    let other = thread::spawn(move || {
+        for unparker in unparkers {
+            unparker.unpark();
+        }
+    });
+    one.park();
+    second.join().expect("no panic");
+    other.join().expect("no panic");
+}
+
+#[test]
+fn an_event_during_a_look_ends_the_wait() {
     check(|| {
-        let reactor = Reactor::new();
-        let (one, two) = (Parker::new(&reactor), Parker::new(&reactor));
-        let unparkers = [one.unparker(), two.unparker()];
-        let second = thread::spawn(move || two.park());
-        let other = thread::spawn(move || {
-            for unparker in unparkers {
-                unparker.unpark();
-            }
-        });
-        one.park();
-        second.join().expect("no panic");
-        other.join().expect("no panic");
+        let reactor = Reactor::spinning();
+        let parker = Parker::new(&reactor);
+        let waker = Waker::from(parker.unparker());
+        let world = thread::spawn(move || reactor.happens(waker));
+        parker.park();
+        world.join().expect("no panic");
     });
 }
 

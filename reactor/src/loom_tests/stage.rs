@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::{Condvar, Mutex};
 use crate::chair::Chair;
@@ -14,6 +15,7 @@ use crate::clock::NEVER;
 use crate::deadlines::Deadlines;
 use crate::os::{Until, alarm::Alarm};
 use crate::park::Watch;
+use crate::spin::Spin;
 use crate::sync::{Arc, AtomicBool, AtomicU32, Ordering, lock};
 
 #[derive(Clone)]
@@ -30,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) poller: Poller,
     pub(crate) clock: Clock,
     ended: AtomicBool,
+    pub(crate) spin: Spin,
     turns: AtomicU32,
 }
 
@@ -46,15 +49,20 @@ pub(crate) struct Clock {
 impl Reactor {
     /// Time flies.
     pub(crate) fn new() -> Reactor {
-        Reactor::with_step(1_000_000_000)
+        Reactor::with(1_000_000_000, Duration::ZERO)
+    }
+
+    /// Time flies, and whoever parks looks once before it blocks.
+    pub(crate) fn spinning() -> Reactor {
+        Reactor::with(1_000_000_000, Duration::from_micros(20))
     }
 
     /// Time stands still.
     pub(crate) fn frozen() -> Reactor {
-        Reactor::with_step(0)
+        Reactor::with(0, Duration::ZERO)
     }
 
-    fn with_step(step: u64) -> Reactor {
+    fn with(step: u64, spin: Duration) -> Reactor {
         let clock = Clock {
             now: Arc::default(),
             step,
@@ -68,6 +76,7 @@ impl Reactor {
                 poller: Poller::new(clock.clone()),
                 clock,
                 ended: AtomicBool::new(false),
+                spin: Spin::new(spin),
                 turns: AtomicU32::new(0),
             }),
         }

@@ -12,6 +12,8 @@ mod clock;
 mod closing;
 mod debug;
 mod fork;
+#[cfg(target_os = "linux")]
+mod gate;
 mod global;
 mod interest;
 mod moving;

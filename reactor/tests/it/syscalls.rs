@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
-use untether::{Async, Reactor, Timer, timeout};
+use untether::{Async, Parker, Reactor, Timer, timeout};
 
 use crate::support::{
-    Dice, Driving, PATIENCE, asleep, block_on, child, child_of, in_child, is_child, is_epoll,
+    Dice, Driving, PATIENCE, asleep, block_on, child, child_of, ends, in_child, is_child, is_epoll,
     poll_once, succeeds, tid, until,
 };
 
@@ -311,6 +311,66 @@ fn without_memory(calls: Vec<String>) -> Vec<String> {
         .into_iter()
         .filter(|call| !memory.contains(&call.as_str()) && !reading.contains(&call.as_str()))
         .collect()
+}
+
+/// What a thread calls that parks so many times for a millisecond in vain, when it has done so for a while.
+fn in_vain(name: &str, spin: Duration, parks: usize) -> Option<Vec<String>> {
+    traced(name, || {
+        let reactor = Reactor::builder().spin(spin).build().unwrap();
+        let parker = Parker::new(&reactor);
+        let park = |_| assert!(!parker.park_timeout(Duration::from_millis(1)));
+        (0..20).for_each(park);
+        mark();
+        (0..parks).for_each(park);
+        mark();
+    })
+}
+
+fn waits(calls: &[String]) -> usize {
+    count(calls, &["epoll_pwait", "epoll_pwait2", "epoll_wait"])
+}
+
+#[test]
+fn who_parks_without_a_spin_blocks_at_once() {
+    let name = "syscalls::who_parks_without_a_spin_blocks_at_once";
+    if let Some(calls) = in_vain(name, Duration::ZERO, 10) {
+        assert_eq!(waits(&calls), 10, "{}", table(&calls));
+    }
+}
+
+#[test]
+fn long_waits_are_not_looked_for() {
+    let name = "syscalls::long_waits_are_not_looked_for";
+    if let Some(calls) = in_vain(name, Duration::from_micros(20), 10) {
+        assert_eq!(waits(&calls), 10, "{}", table(&calls));
+    }
+}
+
+#[test]
+fn who_parks_with_a_spin_looks_before_it_blocks() {
+    let name = "syscalls::who_parks_with_a_spin_looks_before_it_blocks";
+    let calls = traced(name, || {
+        let reactor = Reactor::builder().spin(PATIENCE).build().unwrap();
+        let parker = Parker::new(&reactor);
+        mark();
+        assert!(!parker.park_timeout(Duration::from_millis(20)));
+        mark();
+    });
+    if let Some(calls) = calls {
+        assert!(waits(&calls) > 2, "{}", table(&calls));
+    }
+}
+
+#[test]
+fn an_unpark_ends_a_look() {
+    ends(|| {
+        let reactor = Reactor::builder().spin(PATIENCE).build().unwrap();
+        let parker = Parker::new(&reactor);
+        let unparker = parker.unparker();
+        let other = std::thread::spawn(move || unparker.unpark());
+        parker.park();
+        other.join().unwrap();
+    });
 }
 
 #[test]

@@ -18,7 +18,6 @@ use crate::figure::{Figure, Metric};
 use crate::load::{Load, Visits};
 use crate::machine;
 use crate::servers::{Spec, named};
-use crate::spread::Spread;
 use crate::window::Contest;
 
 const SERVERS: &[&str] = &[
@@ -132,15 +131,13 @@ fn bytes(args: &Args) -> io::Result<Vec<Figure>> {
         let (_few, before) = told(FIRST)?;
         let (_many, after) = told(MORE)?;
         let value = (after - before) / MORE as f64 - spec.buffer as f64;
-        figures.push(Figure {
-            measure: "connection bytes",
-            case: "1000 idle".to_owned(),
-            subject: subject.to_owned(),
-            metric: "heap",
-            unit: "bytes/connection",
-            value: Spread::exactly(value),
-            ratio: None,
-        });
+        figures.push(Figure::of_one(
+            ("connection bytes", "1000 idle"),
+            subject,
+            ("heap", "bytes/connection"),
+            value,
+            figures.first(),
+        ));
     }
     Ok(figures)
 }

@@ -1,20 +1,25 @@
-//! System calls and user instructions per echoed request: what does not depend on how busy the machine is.
+//! System calls and user instructions per echoed request, and per connection that is accepted, answered once and closed:
+//! what does not depend on how busy the machine is.
 //!
 //! The server runs under strace or callgrind, twice: for N requests, and for 2 N. The difference is N requests, without
-//! start and end. Both tools slow the server down so much that with C > 1 all C requests are always there at once.
+//! start and end.
+//!
+//! Both tools slow the server down so much that the next request would be there before it waits, and who tries again first
+//! would be rewarded. So requests are made only when the server sleeps: one on each connection, again and again.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::executors;
 use crate::args::Args;
 use crate::child::Measured;
-use crate::figure::{Figure, Metric};
-use crate::load::Load;
+use crate::figure::Figure;
+use crate::load::{Load, Visits};
 use crate::machine;
 use crate::servers::{Spec, named};
-use crate::spread::Spread;
+use crate::window::progress;
 
 const SERVERS: &[&str] = &[
     "raw",
@@ -34,7 +39,7 @@ const REQUESTS: u64 = 1_280;
 struct Counter {
     measure: &'static str,
     program: &'static str,
-    metric: Metric,
+    metric: &'static str,
     arguments: fn(&str) -> Vec<String>,
     /// Finds the count in what the program has written.
     count: fn(&str) -> Option<u64>,
@@ -44,7 +49,7 @@ const COUNTERS: &[Counter] = &[
     Counter {
         measure: "syscalls",
         program: "strace",
-        metric: Metric::compared("system calls", "1/request"),
+        metric: "system calls",
         arguments: |file| ["-c", "-f", "-o", file].map(String::from).to_vec(),
         // The columns are: share, seconds, microseconds for each, calls, errors if any, name.
         count: |text| {
@@ -55,7 +60,7 @@ const COUNTERS: &[Counter] = &[
     Counter {
         measure: "instructions",
         program: "valgrind",
-        metric: Metric::compared("user instructions", "1/request"),
+        metric: "user instructions",
         arguments: |file| {
             vec![
                 "--tool=callgrind".to_owned(),
@@ -70,11 +75,52 @@ const COUNTERS: &[Counter] = &[
     },
 ];
 
+/// What is done.
+#[derive(Clone, Copy, Debug)]
+enum Traffic {
+    /// Requests, on so many connections.
+    Requests(usize),
+    /// Connections, one after the other, with a request each.
+    Visits,
+    /// None: an executor does this by itself.
+    Job(&'static str, &'static str),
+}
+
+impl Traffic {
+    fn name(self) -> String {
+        match self {
+            Traffic::Requests(connections) => format!("C={connections} 64 B"),
+            Traffic::Visits => "a connection".to_owned(),
+            Traffic::Job(_, name) => name.to_owned(),
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Traffic::Requests(_) => "1/request",
+            Traffic::Visits => "1/connection",
+            Traffic::Job(..) => "1",
+        }
+    }
+
+    fn subjects(self) -> &'static [&'static str] {
+        match self {
+            Traffic::Job(..) => executors::ONE_THREAD,
+            _ => SERVERS,
+        }
+    }
+}
+
 pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for counter in COUNTERS {
-        for connections in [1, 64] {
-            let case = format!("C={connections} 64 B");
+        let mut traffics = vec![Traffic::Requests(1), Traffic::Requests(64), Traffic::Visits];
+        if counter.program == "valgrind" {
+            let jobs = executors::COUNTED.iter();
+            traffics.extend(jobs.map(|(what, name)| Traffic::Job(what, name)));
+        }
+        for traffic in traffics {
+            let case = traffic.name();
             if !args.wants(counter.measure, &case, true) {
                 continue;
             }
@@ -85,41 +131,46 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
                 );
                 continue;
             }
-            figures.extend(counter.ask(args, connections, &case)?);
+            figures.extend(counter.ask(args, traffic)?);
         }
     }
     Ok(figures)
 }
 
 impl Counter {
-    fn ask(&self, args: &Args, connections: usize, case: &str) -> io::Result<Vec<Figure>> {
+    fn ask(&self, args: &Args, traffic: Traffic) -> io::Result<Vec<Figure>> {
         let mut figures: Vec<Figure> = Vec::new();
-        for (place, &subject) in SERVERS.iter().enumerate() {
-            if place != 0 && !args.wants_subject(subject) {
-                continue;
-            }
-            let once = self.run(subject, connections, REQUESTS)?;
-            let twice = self.run(subject, connections, 2 * REQUESTS)?;
-            let value = (twice as f64 - once as f64) / REQUESTS as f64;
-            let base = figures.first().map_or(value, |base| base.value.median);
-            figures.push(Figure {
-                measure: self.measure,
-                case: case.to_owned(),
-                subject: subject.to_owned(),
-                metric: self.metric.name,
-                unit: self.metric.unit,
-                value: Spread::exactly(value),
-                ratio: Some(Spread::exactly(value / base)),
-            });
+        let wanted: Vec<&str> = traffic
+            .subjects()
+            .iter()
+            .enumerate()
+            .filter(|(place, name)| *place == 0 || args.wants_subject(name))
+            .map(|(_, name)| *name)
+            .collect();
+        let bar = progress(self.measure, &traffic.name(), wanted.len() as u64);
+        for subject in wanted {
+            bar.set_message(subject);
+            let (few, once) = self.run(subject, traffic, 1)?;
+            let (many, twice) = self.run(subject, traffic, 2)?;
+            let value = (twice as f64 - once as f64) / (many - few) as f64;
+            figures.push(Figure::of_one(
+                (self.measure, &traffic.name()),
+                subject,
+                (self.metric, traffic.unit()),
+                value,
+                figures.first(),
+            ));
+            bar.inc(1);
         }
+        bar.finish_and_clear();
         Ok(figures)
     }
 
-    /// How much the server has done in all for so many requests.
-    fn run(&self, server: &str, connections: usize, requests: u64) -> io::Result<u64> {
+    /// What there was to do, so many times, and how much was done for it.
+    fn run(&self, subject: &str, traffic: Traffic, times: u64) -> io::Result<(u64, u64)> {
         let file =
             std::env::temp_dir().join(format!("untether-bench-{}.count", std::process::id()));
-        let counted = self.run_into(&file, server, connections, requests);
+        let counted = self.run_into(&file, subject, traffic, times);
         // It is not there if the program could not run.
         let _ = fs::remove_file(&file);
         counted
@@ -128,25 +179,59 @@ impl Counter {
     fn run_into(
         &self,
         file: &Path,
-        server: &str,
-        connections: usize,
-        requests: u64,
-    ) -> io::Result<u64> {
+        subject: &str,
+        traffic: Traffic,
+        times: u64,
+    ) -> io::Result<(u64, u64)> {
         let mut tool = vec![OsString::from(self.program)];
         tool.extend(
             (self.arguments)(&file.to_string_lossy())
                 .into_iter()
                 .map(OsString::from),
         );
-        let mut spec = Spec::echo(64);
-        spec.ends = true;
-        let server = named(server).expect("a server's name");
-        let (process, address) = Measured::server(server, spec, &tool)?;
-        let mut load = Load::connect(address, connections, 64)?;
-        load.run_requests(requests)?;
-        drop(load);
-        process.finish()?;
-        (self.count)(&fs::read_to_string(file)?)
-            .ok_or_else(|| io::Error::other(format!("{} has counted nothing", self.program)))
+        let units = match traffic {
+            Traffic::Job(what, _) => {
+                let what = format!("{what} {times}");
+                let mut process = Measured::job(&["executors", &what, subject], &tool)?;
+                let line = process.line()?;
+                process.finish()?;
+                line.trim()
+                    .parse()
+                    .map_err(|_| io::Error::other(format!("{subject} said {line:?}")))?
+            }
+            Traffic::Requests(_) | Traffic::Visits => {
+                let requests = times * REQUESTS;
+                serve(&tool, subject, traffic, requests)?;
+                requests
+            }
+        };
+        let count = (self.count)(&fs::read_to_string(file)?)
+            .ok_or_else(|| io::Error::other(format!("{} has counted nothing", self.program)))?;
+        Ok((units, count))
     }
+}
+
+/// A server's whole life, with so many requests.
+fn serve(tool: &[OsString], server: &str, traffic: Traffic, requests: u64) -> io::Result<()> {
+    let mut spec = Spec::echo(64);
+    spec.ends = true;
+    spec.once = matches!(traffic, Traffic::Visits);
+    let server = named(server).expect("a server's name");
+    let (process, address) = Measured::server(server, spec, tool)?;
+    if let Traffic::Requests(connections) = traffic {
+        let mut load = Load::connect(address, connections, 64)?;
+        for _ in 0..requests / connections as u64 {
+            machine::wait_until_asleep(process.id())?;
+            load.run_once_around()?;
+        }
+    } else {
+        let mut visits = Visits::new(address, 1)?;
+        for _ in 0..requests {
+            machine::wait_until_asleep(process.id())?;
+            visits.run_visits(1)?;
+        }
+        visits.look_in()?;
+    }
+    // Its clients have hung up.
+    process.finish()
 }

@@ -2,6 +2,9 @@
 //!
 //! Each connection has one request in flight. The base is the bare loop of `servers::raw`. Latency is that of every
 //! request, as the load generator sees it; with all connections busy it is mostly the time in the queue.
+//!
+//! Where clients think before they ask again (`spin`, and some of `beside`), requests per second say nothing, and are not
+//! told. There, a window is longer, so that the slowest of its requests mean something, and there are fewer.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use crate::child::Measured;
 use crate::figure::{Figure, Metric};
 use crate::load::Load;
 use crate::machine::{self, CpuClock};
-use crate::servers::{Server, Spec, named};
+use crate::servers::{Beside, Server, Spec, named};
 use crate::window::Contest;
 
 /// A case of some servers under some load.
@@ -20,9 +23,21 @@ struct Case {
     connections: usize,
     message: usize,
     work_us: u32,
-    timeout: bool,
+    /// How long clients think.
+    gap: Duration,
+    /// What the server does beside, or has. It is compared with itself without.
+    with: With,
+    /// What tells the case from others of as many connections.
+    label: &'static str,
     servers: &'static [&'static str],
     quick: bool,
+}
+
+#[derive(Clone, Copy)]
+enum With {
+    Nothing,
+    Timeout,
+    Beside(Beside),
 }
 
 const ONE_CORE: &[&str] = &[
@@ -58,6 +73,22 @@ const FOREIGN: &[&str] = &[
 
 const TIMED: &[&str] = &["untether-local", "tokio-current-thread", "smol-local"];
 
+/// Whether a spin pays is a question of its own: it is other work for the same request.
+const SPINNING: &[&str] = &[
+    "raw",
+    "untether-local",
+    "untether-local-spin",
+    "tokio-current-thread",
+];
+
+/// Whose threads may run on both cores.
+const FOREIGN_ANYWHERE: &[&str] = &[
+    "untether-on-futures-local-unpinned",
+    "async-io-on-futures-local-unpinned",
+];
+
+const POOLS: &[&str] = &["untether-pool-2", "tokio-multi-thread-2", "smol-2"];
+
 const METRICS: &[Metric] = &[
     Metric::compared("requests", "1/s"),
     Metric::compared("CPU", "us/request"),
@@ -67,6 +98,24 @@ const METRICS: &[Metric] = &[
     Metric::plain("switches", "1/request"),
 ];
 
+/// Where clients think.
+const SPARSE: &[Metric] = &[
+    Metric::compared("CPU", "us/request"),
+    Metric::compared("p50", "us"),
+    Metric::compared("p99", "us"),
+    Metric::compared("slowest", "us"),
+    Metric::plain("switches", "1/request"),
+];
+
+/// Where somebody computes meanwhile, whose CPU time says nothing of the requests.
+const LATENCY: &[Metric] = &[
+    Metric::compared("p50", "us"),
+    Metric::compared("p99", "us"),
+    Metric::compared("slowest", "us"),
+];
+
+const NO_GAP: Duration = Duration::ZERO;
+
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |measure, servers, connections, message, quick| {
@@ -75,7 +124,9 @@ fn cases() -> Vec<Case> {
             connections,
             message,
             work_us: 0,
-            timeout: false,
+            gap: NO_GAP,
+            with: With::Nothing,
+            label: "",
             servers,
             quick,
         });
@@ -93,26 +144,59 @@ fn cases() -> Vec<Case> {
     for connections in [1, 64, 1024] {
         add("foreign", FOREIGN, connections, 64, connections == 64);
     }
+    let like = |measure, connections, servers| Case {
+        measure,
+        connections,
+        message: 64,
+        work_us: 0,
+        gap: NO_GAP,
+        with: With::Nothing,
+        label: "",
+        servers,
+        quick: true,
+    };
     for connections in [4, 16, 64] {
         cases.push(Case {
-            measure: "work",
-            connections,
-            message: 64,
             work_us: 30,
-            timeout: false,
-            servers: TWO_THREADS,
-            quick: true,
+            ..like("work", connections, TWO_THREADS)
         });
     }
     cases.push(Case {
-        measure: "timeout",
-        connections: 64,
-        message: 64,
-        work_us: 0,
-        timeout: true,
-        servers: TIMED,
-        quick: true,
+        with: With::Timeout,
+        ..like("timeout", 64, TIMED)
     });
+    for (gap_us, label) in [
+        (0, ""),
+        (200, ", gaps of 200 us"),
+        (2_000, ", gaps of 2 ms"),
+    ] {
+        cases.push(Case {
+            gap: Duration::from_micros(gap_us),
+            label,
+            ..like("spin", 1, SPINNING)
+        });
+    }
+    for (servers, label) in [
+        (&["untether-local"][..], ", untether-local"),
+        (&["smol-local"][..], ", smol-local"),
+    ] {
+        cases.push(Case {
+            with: With::Beside(Beside::Messages),
+            label,
+            ..like("beside", 64, servers)
+        });
+    }
+    for (what, servers, label) in [
+        (Beside::Computing, FOREIGN_ANYWHERE, ", 20 ms of every 30"),
+        (Beside::Stuck, POOLS, ", polls of 1 s"),
+    ] {
+        cases.push(Case {
+            gap: Duration::from_millis(1),
+            with: With::Beside(what),
+            label,
+            ..like("beside", 1, servers)
+        });
+    }
     cases
 }
 
@@ -122,6 +206,7 @@ struct Entrant {
     process: Measured,
     cpu: CpuClock,
     load: Load,
+    metrics: &'static [Metric],
 }
 
 impl Entrant {
@@ -130,7 +215,8 @@ impl Entrant {
         Ok(Entrant {
             name,
             cpu: process.cpu_clock()?,
-            load: Load::connect(address, case.connections, case.message)?,
+            load: Load::connect(address, case.connections, case.message)?.with_gaps(case.gap),
+            metrics: case.metrics(),
             process,
         })
     }
@@ -143,14 +229,17 @@ impl Entrant {
         let switches = machine::switches(self.process.id())? - switches;
         let requests = seen.requests as f64;
         let latency_us = |share| self.load.latencies.at(share) / 1e3;
-        Ok(vec![
-            requests / seen.elapsed.as_secs_f64(),
-            cpu as f64 / 1e3 / requests,
-            latency_us(0.5),
-            latency_us(0.99),
-            latency_us(0.999),
-            switches as f64 / requests,
-        ])
+        let value = |metric: &Metric| match metric.name {
+            "requests" => requests / seen.elapsed.as_secs_f64(),
+            "CPU" => cpu as f64 / 1e3 / requests,
+            "p50" => latency_us(0.5),
+            "p99" => latency_us(0.99),
+            "p99.9" => latency_us(0.999),
+            "slowest" => self.load.latencies.most() / 1e3,
+            "switches" => switches as f64 / requests,
+            name => unreachable!("no such metric: {name}"),
+        };
+        Ok(self.metrics.iter().map(value).collect())
     }
 }
 
@@ -160,13 +249,34 @@ impl Case {
             1024.. => format!("{} KiB", self.message / 1024),
             bytes => format!("{bytes} B"),
         };
-        format!("C={} {message}", self.connections)
+        format!("C={} {message}{}", self.connections, self.label)
     }
 
-    /// So long that every connection is served several times.
+    fn is_sparse(&self) -> bool {
+        !self.gap.is_zero()
+    }
+
+    /// So long that every connection is served several times, and that 500 requests are made where clients think.
     fn window(&self, args: &Args) -> Duration {
         args.window()
             .max(Duration::from_micros(50 * self.connections as u64))
+            .max(self.gap * 500)
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        match self.with {
+            With::Beside(_) if self.is_sparse() => LATENCY,
+            _ if self.is_sparse() => SPARSE,
+            _ => METRICS,
+        }
+    }
+
+    fn rounds(&self, args: &Args) -> u32 {
+        if self.gap >= Duration::from_millis(1) {
+            args.rounds().div_ceil(4)
+        } else {
+            args.rounds()
+        }
     }
 
     /// The base and the others, in groups that the descriptors suffice for.
@@ -192,10 +302,23 @@ impl Case {
             let mut spec = Spec::echo(self.message);
             spec.work_us = self.work_us;
             entrants.push(Entrant::new(name.to_owned(), server, spec, self)?);
-            if self.timeout {
-                spec.timeout = true;
-                entrants.push(Entrant::new(format!("{name} + 5 s"), server, spec, self)?);
-            }
+            let more = match self.with {
+                With::Nothing => continue,
+                With::Timeout => {
+                    spec.timeout = true;
+                    "5 s"
+                }
+                With::Beside(what) => {
+                    spec.beside = what;
+                    what.about()
+                }
+            };
+            entrants.push(Entrant::new(
+                format!("{name} + {more}"),
+                server,
+                spec,
+                self,
+            )?);
         }
         Ok(entrants)
     }
@@ -211,8 +334,8 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
         let contest = Contest {
             measure: case.measure,
             case: &name,
-            metrics: METRICS,
-            rounds: args.rounds(),
+            metrics: case.metrics(),
+            rounds: case.rounds(args),
         };
         let length = case.window(args);
         for (index, group) in case.groups(args).iter().enumerate() {

@@ -24,7 +24,7 @@ use crate::child::answer;
 use crate::figure::{Figure, Metric};
 use crate::{heap, machine};
 
-const ONE_THREAD: &[&str] = &[
+pub(super) const ONE_THREAD: &[&str] = &[
     "untether-local",
     "tokio-current-thread",
     "async-executor-local",
@@ -42,9 +42,9 @@ const CAPTURED: usize = 64;
 
 pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for (subjects, threads) in [(ONE_THREAD, 1), (TWO_THREADS, 2)] {
+    for (subjects, threads) in [(ONE_THREAD, "1 thread"), (TWO_THREADS, "2 threads")] {
         for what in ["spawn", "chain", "wake", "yield"] {
-            let case = format!("{what}, {threads} threads");
+            let case = format!("{what}, {threads}");
             let job = ["executors", what];
             figures.extend(workers(
                 args,
@@ -56,7 +56,7 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
                 true,
             )?);
         }
-        let case = format!("10000 tasks of {CAPTURED} bytes, {threads} threads");
+        let case = format!("10000 tasks of {CAPTURED} bytes, {threads}");
         let job = ["executors", "bytes"];
         figures.extend(workers(
             args,
@@ -109,8 +109,37 @@ fn work_on<E: Executor>(what: &str) -> io::Result<()> {
         "yield" => answer(|| timed(E::run, yields::<E>)),
         "across" => answer(|| timed(drop, || across::<E>())),
         "bytes" => answer(bytes::<E>),
-        _ => unreachable!("no such job: {what}"),
+        _ => match what.split_once(' ') {
+            Some((what, times)) => count::<E>(what, times.parse().expect("a number")),
+            None => unreachable!("no such job: {what}"),
+        },
     }
+}
+
+/// What is counted per unit of it: its name here, and how one calls it.
+pub(super) const COUNTED: &[(&str, &str)] = &[
+    ("spawn", "spawn + complete"),
+    ("chain", "chained spawn"),
+    ("wake", "wake"),
+    ("yield", "yield"),
+];
+
+/// Does a job so many times, and says how many units that was.
+fn count<E: Executor>(what: &str, times: u32) -> io::Result<()> {
+    let mut units = 0;
+    for _ in 0..times {
+        let (work, more) = match what {
+            "spawn" => spawn::<E>(),
+            "chain" => chain::<E>(),
+            "wake" => wake::<E>(),
+            "yield" => yields::<E>(),
+            _ => unreachable!("no such job: {what}"),
+        };
+        E::run(work);
+        units += more;
+    }
+    println!("{units}");
+    Ok(())
 }
 
 /// Repeats what `work` makes, until a window has passed: nanoseconds for each of its units, on the wall and of

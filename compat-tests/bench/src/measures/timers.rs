@@ -7,13 +7,14 @@
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_lite::StreamExt;
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use futures_util::stream::FuturesUnordered;
 
 use super::workers;
@@ -51,22 +52,34 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
                 if pending == 0 && order == "later" {
                     continue;
                 }
-                let case = format!("{pending} pending, {order}, {threads} threads");
+                let on = if threads == "1" {
+                    "1 thread"
+                } else {
+                    "2 threads"
+                };
+                let case = format!("{pending} pending, {order}, {on}");
                 let job = ["timers", "cost", threads, &pending.to_string(), order];
                 figures.extend(workers(args, "timers", &case, COST, SUBJECTS, &job, true)?);
             }
         }
     }
-    let job = ["timers", "lateness"];
-    figures.extend(workers(
-        args,
-        "lateness",
-        "100 timers of 0.9 to 1.1 s",
-        LATENESS,
-        SUBJECTS,
-        &job,
-        true,
-    )?);
+    for (job, case) in [
+        ("lateness", "100 timers of 0.9 to 1.1 s"),
+        ("lateness under load", "the same, beside 32 tasks that echo"),
+    ] {
+        // A round takes a second for each, and has a hundred timers.
+        let mut args = args.clone();
+        args.rounds = Some(args.rounds().div_ceil(6));
+        figures.extend(workers(
+            &args,
+            "lateness",
+            case,
+            LATENESS,
+            SUBJECTS,
+            &["timers", job],
+            true,
+        )?);
+    }
     let job = ["timers", "bytes"];
     let case = "100000 pending";
     figures.extend(workers(
@@ -107,6 +120,10 @@ fn work_on<R: Runtime>(job: &[&str]) -> io::Result<()> {
             machine::pin_to(machine::SERVER_CORE)?;
             answer(|| R::block_on(lateness::<R>()))
         }
+        ["lateness under load"] => {
+            machine::pin_to(machine::SERVER_CORE)?;
+            answer(|| R::block_on_beside(PAIRS, lateness::<R>()))
+        }
         ["bytes"] => answer(|| R::block_on(poll_fn(|cx| Poll::Ready(bytes::<R>(cx))))),
         _ => unreachable!("no such job: {job:?}"),
     }
@@ -121,6 +138,9 @@ trait Runtime: 'static {
     fn timer_at(deadline: Instant) -> Self::Timer;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T;
+
+    /// The same, beside tasks on the same thread: so many pairs who send each other a message to and fro.
+    fn block_on_beside<T>(pairs: usize, future: impl Future<Output = T>) -> T;
 
     /// Starts a task on one of two threads.
     fn spawn<T: Send + 'static>(
@@ -225,6 +245,28 @@ fn bytes<R: Runtime>(cx: &mut Context<'_>) -> Vec<f64> {
     vec![each - object - table, object]
 }
 
+/// Two for each of the tasks that echo.
+const PAIRS: usize = 16;
+
+fn streams(pairs: usize) -> impl Iterator<Item = (UnixStream, bool)> {
+    (0..pairs).flat_map(|_| {
+        let (one, other) = UnixStream::pair().expect("a pair of sockets");
+        [(one, true), (other, false)]
+    })
+}
+
+/// Sends back what comes, for ever. One of a pair begins.
+async fn play(mut stream: impl AsyncRead + AsyncWrite + Unpin, begins: bool) -> io::Result<()> {
+    let mut message = [7; 64];
+    if begins {
+        stream.write_all(&message).await?;
+    }
+    loop {
+        stream.read_exact(&mut message).await?;
+        stream.write_all(&message).await?;
+    }
+}
+
 struct Untether;
 
 impl Runtime for Untether {
@@ -240,6 +282,15 @@ impl Runtime for Untether {
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         untether_executors::Local::new().run(future)
+    }
+
+    fn block_on_beside<T>(pairs: usize, future: impl Future<Output = T>) -> T {
+        let local = untether_executors::Local::new();
+        for (stream, begins) in streams(pairs) {
+            let stream = untether::Async::new(stream).expect("a stream to watch");
+            local.spawn(play(stream, begins)).detach();
+        }
+        local.run(future)
     }
 
     fn spawn<T: Send + 'static>(
@@ -268,6 +319,28 @@ impl Runtime for Tokio {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build();
         runtime.expect("a runtime").block_on(future)
+    }
+
+    fn block_on_beside<T>(pairs: usize, future: impl Future<Output = T>) -> T {
+        async fn play(mut stream: tokio::net::UnixStream, begins: bool) -> io::Result<()> {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut message = [7; 64];
+            if begins {
+                stream.write_all(&message).await?;
+            }
+            loop {
+                stream.read_exact(&mut message).await?;
+                stream.write_all(&message).await?;
+            }
+        }
+        Self::block_on(async {
+            for (stream, begins) in streams(pairs) {
+                stream.set_nonblocking(true).expect("a stream");
+                let stream = tokio::net::UnixStream::from_std(stream).expect("a stream to watch");
+                tokio::spawn(play(stream, begins));
+            }
+            future.await
+        })
     }
 
     fn spawn<T: Send + 'static>(
@@ -299,6 +372,15 @@ impl Runtime for AsyncIo {
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         async_io::block_on(future)
+    }
+
+    fn block_on_beside<T>(pairs: usize, future: impl Future<Output = T>) -> T {
+        let executor = async_executor::LocalExecutor::new();
+        for (stream, begins) in streams(pairs) {
+            let stream = async_io::Async::new(stream).expect("a stream to watch");
+            executor.spawn(play(stream, begins)).detach();
+        }
+        async_io::block_on(executor.run(future))
     }
 
     fn spawn<T: Send + 'static>(

@@ -4,28 +4,48 @@ use std::io;
 use std::path::Path;
 
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::story::is_better_higher;
 use crate::figure::Figure;
 
-/// Draws what has ratios.
+/// Which metrics of a measure are worth a picture.
+pub(super) fn shown(measure: &str) -> &'static [&'static str] {
+    match measure {
+        "echo" | "pool" => &["requests", "CPU"],
+        "foreign" | "work" => &["requests"],
+        "spin" | "connections" => &["CPU"],
+        "instructions" => &["user instructions"],
+        "syscalls" => &["system calls"],
+        "timers" => &["create + poll + drop"],
+        "executors" => &["cost"],
+        "connection bytes" | "task bytes" | "timer bytes" => &["heap"],
+        _ => &[],
+    }
+}
+
+pub(super) fn file_name(measure: &str, metric: &str) -> String {
+    let name = format!("{measure} {metric}").to_lowercase();
+    let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    format!("{}.svg", words.join("-"))
+}
+
+/// Draws what is worth it.
 pub(super) fn draw(folder: &Path, figures: &[Figure]) -> io::Result<()> {
-    let mut drawn: Vec<(&str, &str)> = Vec::new();
-    for figure in figures {
-        let plot = (figure.measure, figure.metric);
-        if figure.ratio.is_none() || drawn.contains(&plot) {
-            continue;
+    let measures = distinct(figures.iter().map(|figure| figure.measure.as_str()));
+    for measure in measures {
+        for metric in shown(measure) {
+            let own: Vec<&Figure> = figures
+                .iter()
+                .filter(|figure| figure.measure == measure && figure.metric == *metric)
+                .filter(|figure| figure.ratio.is_some())
+                .collect();
+            if !own.is_empty() {
+                chart(&folder.join(file_name(measure, metric)), &own)
+                    .map_err(|error| io::Error::other(error.to_string()))?;
+            }
         }
-        drawn.push(plot);
-        let name = format!(
-            "{}-{}.svg",
-            figure.measure,
-            figure.metric.replace(['.', ' ', '/'], "-")
-        );
-        let shown: Vec<&Figure> = figures
-            .iter()
-            .filter(|other| (other.measure, other.metric) == plot && other.ratio.is_some())
-            .collect();
-        chart(&folder.join(name), &shown).map_err(|error| io::Error::other(error.to_string()))?;
     }
     Ok(())
 }
@@ -40,83 +60,148 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     distinct
 }
 
-/// Horizontal bars, a group per case. A bar ends at the median; the line at its end spans the quartiles.
+/// Horizontal bars, a group per case. A bar ends at the median, the line across its end spans the quartiles, and the
+/// number is the median. What is longer than the axis ends in a gap.
 fn chart(path: &Path, figures: &[&Figure]) -> Result<(), Box<dyn std::error::Error>> {
-    const BAR: u32 = 18;
     let cases = distinct(figures.iter().map(|figure| figure.case.as_str()));
-    let subjects = distinct(figures.iter().map(|figure| figure.subject.as_str()));
-    let rows = cases.len() * (subjects.len() + 1);
-    let height = 90 + rows as u32 * BAR;
-    let most = figures
+    // A row for the name of a case, one for each bar, and half of one between cases.
+    let bars: Vec<Vec<&Figure>> = cases
         .iter()
-        .filter_map(|figure| Some(figure.ratio?.upper_quartile))
-        .fold(1.0f64, f64::max)
-        .min(6.0);
+        .map(|case| {
+            let of_case = figures.iter().filter(|figure| figure.case == *case);
+            of_case.copied().collect()
+        })
+        .collect();
+    let rows: f64 = bars.iter().map(|bars| bars.len() as f64 + 1.5).sum();
+    let height = TOP + BOTTOM + (rows * ROW) as i32;
+    let medians = figures
+        .iter()
+        .filter_map(|figure| Some(figure.ratio?.median));
+    let end = medians.fold(1.2, f64::max).min(AXIS_MAX) * 1.12;
+    let x = |ratio: f64| LEFT + (ratio.min(end) / end * f64::from(WIDTH - LEFT - RIGHT)) as i32;
 
-    let root = SVGBackend::new(path, (900, height)).into_drawing_area();
+    let root = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
     root.fill(&WHITE)?;
-    let title = format!(
-        "{}: {}, ratio to the base",
-        figures[0].measure, figures[0].metric
-    );
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 18))
-        .margin(10)
-        .margin_left(260)
-        .x_label_area_size(30)
-        .build_cartesian_2d(0.0..most * 1.08, 0.0..rows as f64)?;
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .disable_y_axis()
-        .x_labels(12)
-        .x_label_formatter(&|x| format!("{x:.1}"))
-        .draw()?;
-
-    let label = |text: &str, row: f64, size: i32| {
-        let y =
-            10 + 28 + ((1.0 - row / rows as f64) * f64::from(height - 10 - 10 - 28 - 30)) as i32;
-        let style = ("sans-serif", size).into_font().into_text_style(&root);
-        root.draw_text(text, &style, (8, y - size / 2))
+    let text = |words: &str, size: i32, colour: RGBColor, anchor: HPos, at: (i32, i32)| {
+        let style = ("sans-serif", size).into_font().color(&colour);
+        root.draw(&Text::new(
+            words.to_owned(),
+            at,
+            style.pos(Pos::new(anchor, VPos::Center)),
+        ))
     };
-    for (group, case) in cases.iter().enumerate() {
-        let top = (rows - group * (subjects.len() + 1)) as f64;
-        label(case, top - 0.5, 14)?;
-        for (place, subject) in subjects.iter().enumerate() {
-            let Some(ratio) = figures
-                .iter()
-                .find(|figure| figure.case == *case && figure.subject == *subject)
-                .and_then(|figure| figure.ratio)
-            else {
-                continue;
-            };
-            let row = top - 1.0 - place as f64;
-            let colour = if subject.starts_with("untether") {
-                RGBColor(31, 119, 180)
-            } else {
-                RGBColor(170, 170, 170)
-            };
-            label(subject, row - 0.5, 12)?;
-            chart.draw_series([Rectangle::new(
-                [(0.0, row - 0.85), (ratio.median.min(most), row - 0.15)],
-                colour.filled(),
-            )])?;
-            let quartiles = [ratio.lower_quartile, ratio.upper_quartile];
-            chart.draw_series([PathElement::new(
-                quartiles.map(|x| (x.min(most), row - 0.5)),
-                BLACK.stroke_width(2),
-            )])?;
-            chart.draw_series([Text::new(
-                format!("{:.2}", ratio.median),
-                (0.02 * most, row - 0.3),
-                ("sans-serif", 11).into_font().color(&BLACK),
-            )])?;
-        }
+    let first = figures[0];
+    let better = if is_better_higher(&first.metric) {
+        "longer"
+    } else {
+        "shorter"
+    };
+    text(
+        &format!("{}: {}", first.measure, first.metric),
+        18,
+        INK,
+        HPos::Left,
+        (MARGIN, 20),
+    )?;
+    text(
+        &format!("ratio to {}; {better} is better", first.subject),
+        12,
+        FAINT,
+        HPos::Left,
+        (MARGIN, 42),
+    )?;
+
+    let step = if end > 2.0 { 0.5 } else { 0.25 };
+    let (above, below) = (TOP - 4, height - BOTTOM);
+    let mut tick = 0.0;
+    while tick < end {
+        let (colour, width) = if tick == 1.0 { (INK, 1) } else { (GRID, 1) };
+        let line = vec![(x(tick), above), (x(tick), below)];
+        root.draw(&PathElement::new(line, colour.stroke_width(width)))?;
+        text(
+            &format!("{tick}"),
+            11,
+            FAINT,
+            HPos::Center,
+            (x(tick), below + 12),
+        )?;
+        tick += step;
     }
-    chart.draw_series([PathElement::new(
-        [(1.0, 0.0), (1.0, rows as f64)],
-        RED.stroke_width(1),
-    )])?;
+
+    let mut y = f64::from(TOP);
+    for (case, bars) in cases.iter().zip(&bars) {
+        text(case, 13, INK, HPos::Left, (MARGIN, (y + ROW / 2.0) as i32))?;
+        y += ROW;
+        for figure in bars {
+            let ratio = figure.ratio.expect("only such are drawn");
+            let (over, under) = ((y + 2.0) as i32, (y + ROW - 2.0) as i32);
+            let middle = (over + under) / 2;
+            text(&figure.subject, 12, INK, HPos::Right, (LEFT - 8, middle))?;
+            let bar = Rectangle::new(
+                [(x(0.0), over), (x(ratio.median), under)],
+                colour(&figure.subject).filled(),
+            );
+            root.draw(&bar)?;
+            let quartiles = [ratio.lower_quartile, ratio.upper_quartile];
+            let [from, to] = quartiles.map(|ratio| (x(ratio), middle));
+            if from != to {
+                root.draw(&PathElement::new(vec![from, to], INK.stroke_width(1)))?;
+            }
+            let after = x(ratio.upper_quartile.max(ratio.median)) + 6;
+            // On the line at 1 it could not be read.
+            root.draw(&Rectangle::new(
+                [(after - 2, over + 1), (after + 26, under - 1)],
+                WHITE.filled(),
+            ))?;
+            text(
+                &format!("{:.2}", ratio.median),
+                11,
+                INK,
+                HPos::Left,
+                (after, middle),
+            )?;
+            if ratio.median > end {
+                let gap = x(end) - 14;
+                root.draw(&Rectangle::new(
+                    [(gap, over), (gap + 5, under)],
+                    WHITE.filled(),
+                ))?;
+            }
+            y += ROW;
+        }
+        y += ROW / 2.0;
+    }
     root.present()?;
     Ok(())
 }
+
+fn colour(subject: &str) -> RGBColor {
+    let starts = |name| subject.starts_with(name);
+    if starts("untether") {
+        RGBColor(46, 117, 182)
+    } else if starts("tokio") {
+        RGBColor(230, 159, 88)
+    } else if starts("smol") || starts("async") {
+        RGBColor(143, 178, 132)
+    } else {
+        RGBColor(196, 196, 200)
+    }
+}
+
+// In pixels.
+const WIDTH: i32 = 900;
+const MARGIN: i32 = 12;
+/// Where bars begin: beside the longest name.
+const LEFT: i32 = 330;
+/// For the number after the longest bar.
+const RIGHT: i32 = 50;
+const TOP: i32 = 62;
+const BOTTOM: i32 = 28;
+const ROW: f64 = 18.0;
+
+/// In ratios: a longer bar is cut.
+const AXIS_MAX: f64 = 2.5;
+
+const INK: RGBColor = RGBColor(40, 40, 44);
+const FAINT: RGBColor = RGBColor(110, 110, 116);
+const GRID: RGBColor = RGBColor(228, 228, 232);

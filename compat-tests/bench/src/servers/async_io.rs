@@ -8,6 +8,7 @@ use async_executor::{Executor, LocalExecutor};
 use async_io::{Async, Timer, block_on};
 use futures_lite::{AsyncReadExt, FutureExt};
 
+use super::beside::{self, Io};
 use super::{Place, Server, Spec, TIMEOUT, echo};
 
 pub(super) static LOCAL: Server = Server {
@@ -33,6 +34,7 @@ pub(super) static SMOL_2_PINNED: Server = Server {
 
 fn local(listener: TcpListener, spec: Spec) -> io::Result<()> {
     let executor = LocalExecutor::new();
+    beside::start(spec.beside, Io::Theirs);
     spec.begin();
     block_on(executor.run(async {
         let listener = Async::new(listener)?;
@@ -48,6 +50,9 @@ fn shared(listener: TcpListener, spec: Spec) -> io::Result<()> {
     for _ in 0..2 {
         thread::spawn(|| block_on(EXECUTOR.run(std::future::pending::<()>())));
     }
+    EXECUTOR
+        .spawn(beside::stuck(spec.beside, Timer::after))
+        .detach();
     spec.begin();
     // The main thread only waits for the end, as in smol.
     futures_lite::future::block_on(EXECUTOR.spawn(async move {

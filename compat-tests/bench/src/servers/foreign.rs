@@ -13,6 +13,7 @@ use futures_executor::{LocalPool, ThreadPool};
 use futures_util::task::LocalSpawnExt;
 use tokio::runtime::Builder;
 
+use super::beside::{self, Io};
 use super::{Place, Server, Spec, async_io as peer, untether as ours};
 
 pub(super) static UNTETHER_ON_LOCAL_POOL: Server = Server {
@@ -26,6 +27,20 @@ pub(super) static ASYNC_IO_ON_LOCAL_POOL: Server = Server {
     name: "async-io-on-futures-local",
     about: "async-io on futures' LocalPool: its thread drives",
     place: Place::OneCore,
+    serve: |listener, spec| on_local_pool(listener, spec, Io::Theirs),
+};
+
+pub(super) static UNTETHER_ON_LOCAL_POOL_ANYWHERE: Server = Server {
+    name: "untether-on-futures-local-unpinned",
+    about: "untether on futures' LocalPool, its threads unpinned",
+    place: Place::Anywhere,
+    serve: |listener, spec| on_local_pool(listener, spec, Io::Ours),
+};
+
+pub(super) static ASYNC_IO_ON_LOCAL_POOL_ANYWHERE: Server = Server {
+    name: "async-io-on-futures-local-unpinned",
+    about: "async-io on the same",
+    place: Place::Anywhere,
     serve: |listener, spec| on_local_pool(listener, spec, Io::Theirs),
 };
 
@@ -64,12 +79,6 @@ pub(super) static UNTETHER_ON_SMOL_2: Server = Server {
     serve: on_async_executor,
 };
 
-#[derive(Clone, Copy)]
-enum Io {
-    Ours,
-    Theirs,
-}
-
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn accept(listener: TcpListener, spec: Spec, io: Io, start: impl Fn(Task)) -> io::Result<()> {
@@ -100,6 +109,7 @@ fn on_local_pool(listener: TcpListener, spec: Spec, io: Io) -> io::Result<()> {
     let mut pool = LocalPool::new();
     let spawner = pool.spawner();
     let start = move |task| spawner.spawn_local(task).expect("the pool lives");
+    beside::start(spec.beside, io);
     spec.begin();
     pool.run_until(accept(listener, spec, io, start))
 }

@@ -71,7 +71,6 @@ fn serve(listener: TcpListener, spec: Spec) -> io::Result<()> {
                 // Closing takes it out of the set.
                 connections[index] = None;
                 vacant.push(index);
-                spec.client_has_gone();
             }
         }
     }
@@ -89,7 +88,10 @@ impl Connection {
     fn echo(&mut self, flags: EventFlags, spec: Spec) -> io::Result<bool> {
         loop {
             let n = match recv(&self.stream, &mut *self.buffer, RecvFlags::empty()) {
-                Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(false),
+                Ok((_, 0)) | Err(Errno::CONNRESET) => {
+                    spec.client_has_gone();
+                    return Ok(false);
+                }
                 Ok((_, n)) => n,
                 Err(Errno::AGAIN) => return Ok(true),
                 Err(error) => return Err(error.into()),

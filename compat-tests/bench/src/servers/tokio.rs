@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use super::beside;
 use super::{Place, Server, Spec, TIMEOUT};
 
 pub(super) static CURRENT_THREAD: Server = Server {
@@ -58,6 +59,7 @@ pub(super) static MULTI_THREAD_2_PINNED: Server = Server {
 
 fn serve(builder: &mut Builder, listener: TcpListener, spec: Spec) -> io::Result<()> {
     let runtime = builder.enable_all().build()?;
+    runtime.spawn(beside::stuck(spec.beside, tokio::time::sleep));
     spec.begin();
     runtime.block_on(async move {
         listener.set_nonblocking(true)?;

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use futures_lite::AsyncReadExt;
-use untether::{Async, timeout};
+use untether::{Async, Reactor, Timer, timeout};
 use untether_executors::{Local, Pool};
 
+use super::beside::{self, Io};
 use super::{Place, Server, Spec, TIMEOUT, echo};
 
 pub(super) static LOCAL: Server = Server {
@@ -14,6 +16,16 @@ pub(super) static LOCAL: Server = Server {
     about: "untether on its Local: this thread drives",
     place: Place::OneCore,
     serve: local,
+};
+
+pub(super) static LOCAL_THAT_SPINS: Server = Server {
+    name: "untether-local-spin",
+    about: "the same, which looks for up to 50 us before it blocks, while waits are short",
+    place: Place::OneCore,
+    serve: |listener, spec| {
+        let reactor = Reactor::builder().spin(Duration::from_micros(50)).build()?;
+        reactor.enter(|| local(listener, spec))
+    },
 };
 
 pub(super) static POOL_OF_1: Server = Server {
@@ -40,6 +52,7 @@ pub(super) static POOL_OF_2_PINNED: Server = Server {
 fn local(listener: TcpListener, spec: Spec) -> io::Result<()> {
     let local = Local::new();
     let handle = local.handle();
+    beside::start(spec.beside, Io::Ours);
     spec.begin();
     local.run(async move {
         let listener = Async::new(listener)?;
@@ -53,6 +66,8 @@ fn local(listener: TcpListener, spec: Spec) -> io::Result<()> {
 fn pool(listener: TcpListener, spec: Spec, threads: usize) -> io::Result<()> {
     let pool = Pool::new(threads)?;
     let handle = pool.handle();
+    pool.spawn(beside::stuck(spec.beside, Timer::after))
+        .detach();
     spec.begin();
     pool.block_on(pool.spawn(async move {
         let listener = Async::new(listener)?;
