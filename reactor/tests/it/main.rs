@@ -15,6 +15,8 @@ mod fork;
 #[cfg(target_os = "linux")]
 mod gate;
 mod global;
+#[cfg(unix)]
+mod inline;
 mod interest;
 mod moving;
 mod park;
