@@ -71,7 +71,8 @@ where
                 return Poll::Pending;
             }
             if let Some(address) = self.waiting.next() {
-                self.running.push((address, Box::pin((self.connect)(address))));
+                self.running
+                    .push((address, Box::pin((self.connect)(address))));
                 self.next.set_after(self.head_start);
             }
         }
@@ -208,7 +209,10 @@ mod tests {
             }
         });
         assert_eq!(winner, Some(v4(2)));
-        assert_eq!(tried, [v6(1), v4(1), v6(2), v4(2)].map(|address| (address, 0)));
+        assert_eq!(
+            tried,
+            [v6(1), v4(1), v6(2), v4(2)].map(|address| (address, 0))
+        );
     }
 
     #[test]
@@ -229,12 +233,18 @@ mod tests {
     #[test]
     fn all_failures_are_told() {
         let mut race = Race::new(vec![v6(1), v4(1)], DELAY, |address| async move {
-            if address.is_ipv6() { Err(refused()) } else { pending().await }
+            if address.is_ipv6() {
+                Err(refused())
+            } else {
+                pending().await
+            }
         });
         let mut cx = Context::from_waker(Waker::noop());
         assert!(pin!(race.winner()).poll(&mut cx).is_pending());
         let failures = race.into_failures();
-        let kinds = failures.iter().map(|(address, error)| (*address, error.kind()));
+        let kinds = failures
+            .iter()
+            .map(|(address, error)| (*address, error.kind()));
         let expected = [
             (v6(1), io::ErrorKind::ConnectionRefused),
             (v4(1), io::ErrorKind::TimedOut),

@@ -38,7 +38,10 @@ where
     guest: Guest,
 }
 
-#[expect(clippy::large_enum_variant, reason = "it spends its life in the large ones")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it spends its life in the large ones"
+)]
 enum State<T, S, E>
 where
     S: HttpService<Incoming>,
@@ -90,22 +93,24 @@ where
 
 impl<T: AsyncRead + Unpin, S> New<T, S> {
     /// Reads until it is clear, or takes too long.
-    fn poll_said<E>(
-        &mut self,
-        server: &Server<E>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Said>> {
+    fn poll_said<E>(&mut self, server: &Server<E>, cx: &mut Context<'_>) -> Poll<io::Result<Said>> {
         loop {
             let ahead = self.io.ahead();
             match server.versions {
                 Versions::Http1 => return Poll::Ready(Ok(Said::Http1)),
                 Versions::Http2 => return Poll::Ready(Ok(Said::Http2)),
-                Versions::Both if ahead.starts_with(PREFACE) => return Poll::Ready(Ok(Said::Http2)),
-                Versions::Both if !PREFACE.starts_with(ahead) => return Poll::Ready(Ok(Said::Http1)),
+                Versions::Both if ahead.starts_with(PREFACE) => {
+                    return Poll::Ready(Ok(Said::Http2));
+                }
+                Versions::Both if !PREFACE.starts_with(ahead) => {
+                    return Poll::Ready(Ok(Said::Http1));
+                }
                 Versions::Both => {}
             }
             match self.io.poll_read_ahead(cx)? {
-                Poll::Ready(0) if self.io.ahead().is_empty() => return Poll::Ready(Ok(Said::Nothing)),
+                Poll::Ready(0) if self.io.ahead().is_empty() => {
+                    return Poll::Ready(Ok(Said::Nothing));
+                }
                 // Half a word. HTTP/1 has an answer to that.
                 Poll::Ready(0) => return Poll::Ready(Ok(Said::Http1)),
                 Poll::Ready(_) => {}

@@ -67,7 +67,9 @@ impl Shared {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         // Nobody panics with it.
-        self.book.lock().unwrap_or_else(|poison| poison.into_inner())
+        self.book
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
     }
 }
 
@@ -130,7 +132,10 @@ impl Drop for Guests {
 impl Guest {
     /// What it is told; the task is woken when that changes.
     pub(super) fn listen(&mut self, cx: &Context<'_>) -> Stage {
-        let known = self.left.as_ref().is_some_and(|left| left.will_wake(cx.waker()));
+        let known = self
+            .left
+            .as_ref()
+            .is_some_and(|left| left.will_wake(cx.waker()));
         if !known {
             self.left = Some(cx.waker().clone());
             let mut waker = self.left.clone();
@@ -146,7 +151,11 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let mut book = self.shared.book();
         let waker = book.guests.remove(self.key);
-        let host = if book.guests.is_empty() { book.host.take() } else { None };
+        let host = if book.guests.is_empty() {
+            book.host.take()
+        } else {
+            None
+        };
         drop(book);
         drop(waker);
         if let Some(host) = host {

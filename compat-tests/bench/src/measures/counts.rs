@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::args::Args;
@@ -31,16 +32,19 @@ const SERVERS: &[&str] = &[
 const REQUESTS: u64 = 1_280;
 
 /// A program that counts what a server does.
-struct Counter {
-    measure: &'static str,
-    program: &'static str,
-    metric: Metric,
+pub(super) struct Counter {
+    pub(super) measure: &'static str,
+    pub(super) program: &'static str,
+    pub(super) metric: Metric,
     arguments: fn(&str) -> Vec<String>,
     /// Finds the count in what the program has written.
     count: fn(&str) -> Option<u64>,
 }
 
-const COUNTERS: &[Counter] = &[
+/// Makes the connections to a server.
+type Connect<'a> = dyn Fn(SocketAddr) -> io::Result<Load> + 'a;
+
+pub(super) const COUNTERS: &[Counter] = &[
     Counter {
         measure: "syscalls",
         program: "strace",
@@ -98,9 +102,8 @@ impl Counter {
             if place != 0 && !args.wants_subject(subject) {
                 continue;
             }
-            let once = self.run(subject, connections, REQUESTS)?;
-            let twice = self.run(subject, connections, 2 * REQUESTS)?;
-            let value = (twice as f64 - once as f64) / REQUESTS as f64;
+            let value =
+                self.per_request(subject, &|address| Load::connect(address, connections, 64))?;
             let base = figures.first().map_or(value, |base| base.value.median);
             figures.push(Figure {
                 measure: self.measure,
@@ -115,11 +118,18 @@ impl Counter {
         Ok(figures)
     }
 
+    /// How much a server does for each request on the connections that `connect` makes.
+    pub(super) fn per_request(&self, server: &str, connect: &Connect<'_>) -> io::Result<f64> {
+        let once = self.run(server, connect, REQUESTS)?;
+        let twice = self.run(server, connect, 2 * REQUESTS)?;
+        Ok((twice as f64 - once as f64) / REQUESTS as f64)
+    }
+
     /// How much the server has done in all for so many requests.
-    fn run(&self, server: &str, connections: usize, requests: u64) -> io::Result<u64> {
+    fn run(&self, server: &str, connect: &Connect<'_>, requests: u64) -> io::Result<u64> {
         let file =
             std::env::temp_dir().join(format!("untether-bench-{}.count", std::process::id()));
-        let counted = self.run_into(&file, server, connections, requests);
+        let counted = self.run_into(&file, server, connect, requests);
         // It is not there if the program could not run.
         let _ = fs::remove_file(&file);
         counted
@@ -129,7 +139,7 @@ impl Counter {
         &self,
         file: &Path,
         server: &str,
-        connections: usize,
+        connect: &Connect<'_>,
         requests: u64,
     ) -> io::Result<u64> {
         let mut tool = vec![OsString::from(self.program)];
@@ -142,7 +152,7 @@ impl Counter {
         spec.ends = true;
         let server = named(server).expect("a server's name");
         let (process, address) = Measured::server(server, spec, &tool)?;
-        let mut load = Load::connect(address, connections, 64)?;
+        let mut load = connect(address)?;
         load.run_requests(requests)?;
         drop(load);
         process.finish()?;
