@@ -54,6 +54,7 @@ use crate::{Io, Timer};
 /// use std::convert::Infallible;
 /// use std::rc::Rc;
 /// use hyper::{Response, service::service_fn};
+/// use untether::Async;
 /// use untether_executors::{PerCore, block_on, shared_listeners};
 /// use untether_hyper::{LocalExecutor, Server};
 ///
@@ -61,6 +62,7 @@ use crate::{Io, Timer};
 /// let cores = PerCore::new(2)?;
 /// let mut tasks = Vec::new();
 /// for (core, listener) in shared_listeners(([127, 0, 0, 1], 0), 2)?.into_iter().enumerate() {
+///     let listener = Async::new(listener)?;
 ///     tasks.push(cores.spawn_on(core, async move || {
 ///         let visits = Rc::new(Cell::new(0));
 ///         let count = service_fn(move |_| {

@@ -234,7 +234,7 @@ mod tests {
     fn all_failures_are_told() {
         let mut race = Race::new(vec![v6(1), v4(1)], DELAY, |address| async move {
             if address.is_ipv6() {
-                Err(refused())
+                Err::<SocketAddr, _>(refused())
             } else {
                 pending().await
             }

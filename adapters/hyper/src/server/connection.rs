@@ -1,7 +1,7 @@
 //! One connection: which HTTP it speaks, serving it, and going when told.
 //!
-//! A connection that is told to leave is polled first, so that a request that has arrived is still answered, and told
-//! afterwards.
+//! A connection that is told to leave is polled first, so that a request that is known to have arrived is still answered,
+//! and told afterwards. One that is on its way then may meet a closed door, as any idle connection's next request may.
 
 use std::error::Error;
 use std::fmt;

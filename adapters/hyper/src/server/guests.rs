@@ -1,9 +1,9 @@
 //! Who is still being served, and how they hear that it is time to go.
 //!
 //! Each connection is a guest: it leaves a waker here at its first poll, asks at each poll what stage it is, and signs off
-//! when it is dropped. Nothing is missed: a guest leaves its waker under the lock and looks at the stage after that, and
-//! the stage is changed under the lock before the wakers are taken. The stage is also an atomic, written under the lock,
-//! so that a poll does not need the lock.
+//! when it is dropped. Nothing is missed: a guest leaves its waker and looks at the stage under the lock, and the stage is
+//! changed and the wakers are taken under the lock. The stage is an atomic, so that a poll that finds nothing changed
+//! needs no lock.
 //!
 //! No waker is called, cloned or dropped under the lock.
 
@@ -37,8 +37,8 @@ pub(super) struct Guests {
 pub(super) struct Guest {
     shared: Arc<Shared>,
     key: usize,
-    /// The waker that lies in the book, if any.
-    left: Option<Waker>,
+    /// The waker that it has left, and the stage at that time: since the next one it lies there no more.
+    left: Option<(Waker, Stage)>,
 }
 
 #[derive(Debug)]
@@ -132,18 +132,21 @@ impl Drop for Guests {
 impl Guest {
     /// What it is told; the task is woken when that changes.
     pub(super) fn listen(&mut self, cx: &Context<'_>) -> Stage {
-        let known = self
-            .left
-            .as_ref()
-            .is_some_and(|left| left.will_wake(cx.waker()));
-        if !known {
-            self.left = Some(cx.waker().clone());
-            let mut waker = self.left.clone();
-            let mut book = self.shared.book();
-            mem::swap(&mut book.guests[self.key], &mut waker);
-            drop(book);
+        let now = self.shared.stage();
+        match &self.left {
+            Some((left, then)) if *then == now && left.will_wake(cx.waker()) => now,
+            _ => self.leave(cx.waker()),
         }
-        self.shared.stage()
+    }
+
+    fn leave(&mut self, waker: &Waker) -> Stage {
+        let mut place = Some(waker.clone());
+        let mut book = self.shared.book();
+        mem::swap(&mut book.guests[self.key], &mut place);
+        let now = self.shared.stage();
+        drop(book);
+        self.left = Some((waker.clone(), now));
+        now
     }
 }
 
