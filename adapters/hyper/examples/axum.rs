@@ -1,6 +1,6 @@
 //! axum's router, served without tokio's runtime.
 //!
-//! Run it: `cargo run -p untether-hyper --features server --example axum [PORT]`, then
+//! Run it: `cargo run -p untether-hyper --example axum [PORT]`, then
 //! `curl http://127.0.0.1:PORT/greet/you`. The address is printed.
 
 use std::error::Error;

@@ -1,6 +1,6 @@
 //! hyper-util's client, on one thread.
 //!
-//! Run it: `cargo run -p untether-hyper --features client --example client -- http://127.0.0.1:PORT/`
+//! Run it: `cargo run -p untether-hyper --example client -- http://127.0.0.1:PORT/`
 
 use std::error::Error;
 use std::time::Duration;

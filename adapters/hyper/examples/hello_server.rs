@@ -1,6 +1,6 @@
 //! A web server that `curl` and a browser load, on an executor of your choice.
 //!
-//! Run it: `cargo run -p untether-hyper --features server --example hello_server [EXECUTOR [PORT]]`, with `local` (if
+//! Run it: `cargo run -p untether-hyper --example hello_server [EXECUTOR [PORT]]`, with `local` (if
 //! nothing is said), `pool`, `per-core`, `priority` or `tokio` as the executor. Without a port the system
 //! chooses one; the address is printed. Then `curl http://127.0.0.1:PORT/`, `curl --http2-prior-knowledge ..`, or open it
 //! in a browser. Enter ends it: it finishes what it has begun, for at most five seconds.

@@ -1,6 +1,6 @@
 //! HTTP/1 and HTTP/2 behind TLS, with a certificate made on the spot.
 //!
-//! Run it: `cargo run -p untether-hyper --features server --example tls [PORT]`, then
+//! Run it: `cargo run -p untether-hyper --example tls [PORT]`, then
 //! `curl --insecure https://localhost:PORT/`. The address is printed. curl asks for HTTP/2 by itself.
 
 use std::convert::Infallible;

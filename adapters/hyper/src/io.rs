@@ -26,8 +26,8 @@ use untether::Async;
 /// `Async<UnixStream>`, and is `poll_close` of everything else, since an [`Async`]'s own `poll_close` leaves the socket as
 /// it is.
 ///
-/// What is read goes through a buffer that all streams of a thread share. So a reader that said it had filled more than it
-/// did would give out bytes of somebody else's stream; one that cannot be trusted with this has no place behind TLS either.
+/// What is read goes through a buffer that all streams of a thread share, and that nobody clears in between. A reader that
+/// says it has filled more than it has would give out what another stream has read; safe code can be so wrong.
 ///
 /// # Examples
 ///
@@ -198,8 +198,8 @@ impl<T: AsyncWrite + Unpin + 'static> Write for Io<T> {
     }
 }
 
-/// As much as is read at once.
-const MOST: usize = 64 * 1024;
+/// As much as is read at once. For uploads that never end 16 KiB cost a tenth more CPU time, 64 KiB a few per cent.
+const MOST: usize = 128 * 1024;
 /// As much as hyper asks for at first.
 #[cfg(feature = "server")]
 const FIRST: usize = 8 * 1024;

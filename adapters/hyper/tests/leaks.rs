@@ -1,5 +1,5 @@
 //! What is left after many connections: nothing. A process of its own, because it counts the descriptors of the process.
-#![cfg(all(feature = "server", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 use std::error::Error;
 use std::fs;

@@ -1,5 +1,5 @@
 //! A server whose process has no descriptor left. A process of its own, because the limit is the process's.
-#![cfg(all(feature = "server", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 use std::convert::Infallible;
 use std::io::{Read, Write};

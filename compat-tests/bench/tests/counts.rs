@@ -7,9 +7,14 @@
 
 use std::process::Command;
 
-/// What the command finds out about `measure/case` of two subjects.
+/// What the command finds out about an echo, of the bare loop and of another subject.
 fn medians(measure: &str, subject: &str) -> Option<(f64, f64)> {
-    let tool = if measure == "syscalls" {
+    compared(&format!("{measure}/C=64 64 B"), "raw", subject)
+}
+
+/// What the command finds out about a `measure/case` of two subjects.
+fn compared(case: &str, base: &str, subject: &str) -> Option<(f64, f64)> {
+    let tool = if case.contains("syscalls/") {
         "strace"
     } else {
         "valgrind"
@@ -22,13 +27,7 @@ fn medians(measure: &str, subject: &str) -> Option<(f64, f64)> {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("report.json");
     let status = Command::new(env!("CARGO_BIN_EXE_untether-bench"))
-        .args([
-            "--only",
-            &format!("{measure}/C=64 64 B"),
-            "--subject",
-            subject,
-            "--json",
-        ])
+        .args(["--only", case, "--subject", subject, "--json"])
         .arg(&report)
         .stdout(std::process::Stdio::null())
         .status()
@@ -43,7 +42,7 @@ fn medians(measure: &str, subject: &str) -> Option<(f64, f64)> {
             .as_f64()
             .expect("a number")
     };
-    Some((median("raw"), median(subject)))
+    Some((median(base), median(subject)))
 }
 
 /// At most 5 % more than on the day when it was written down.
@@ -76,6 +75,16 @@ fn system_calls_of_an_echo_are_those_of_the_bare_loop() {
             "{found}, of the bare loop {raw}"
         );
         assert!(found < 2.05, "{found}");
+    }
+}
+
+#[test]
+fn an_http_request_costs_no_more_than_on_tokio() {
+    for counted in ["hyper syscalls", "hyper instructions"] {
+        let case = format!("{counted}/C=64 hello");
+        if let Some((tokio, found)) = compared(&case, "hyper-tokio", "hyper-untether") {
+            assert_no_more(found, tokio, counted);
+        }
     }
 }
 
