@@ -1,5 +1,7 @@
 //! The other side of the connections: C of them, each with one request in flight, and every byte of the answers compared.
 //!
+//! What is said on them is a `Dialogue`: an echo of ever other bytes, or a fixed HTTP request with its answer.
+//!
 //! Level-triggered epoll by hand, so that the load generator costs little, and the same for every server.
 
 use std::io;
@@ -11,6 +13,10 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::spread::Histogram;
+
+mod dialogue;
+
+use dialogue::Dialogue;
 
 /// What a window of load has seen.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +30,7 @@ pub(crate) struct Seen {
 pub(crate) struct Load {
     set: OwnedFd,
     connections: Vec<Connection>,
-    message: usize,
-    /// What messages are cut from.
-    text: Vec<u8>,
+    dialogue: Dialogue,
     buffer: Vec<u8>,
     /// How long a client thinks before it asks again.
     gap: Duration,
@@ -37,24 +41,50 @@ pub(crate) struct Load {
 struct Connection {
     stream: TcpStream,
     sent: Instant,
-    /// Where in the text the message in flight begins.
+    /// Which request is in flight.
     at: usize,
-    echoed: usize,
+    /// How much of the answer is here.
+    answered: usize,
 }
 
-const TEXT: usize = 64 * 1024;
 /// A server that does not answer for so long is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Load {
+    /// For an echo server, with messages of so many bytes.
     pub(crate) fn connect(
         server: SocketAddr,
         connections: usize,
         message: usize,
     ) -> io::Result<Load> {
+        Load::hold(server, connections, Dialogue::echo(message), None)
+    }
+
+    /// For an HTTP server. What it answers to `request` is learnt first, and has to be the same ever after, but for the
+    /// date.
+    pub(crate) fn connect_http(
+        server: SocketAddr,
+        connections: usize,
+        request: &'static str,
+        body: &str,
+    ) -> io::Result<Load> {
+        let mut first = TcpStream::connect(server)?;
+        let dialogue = Dialogue::http(&mut first, request, body)?;
+        Load::hold(server, connections, dialogue, Some(first))
+    }
+
+    fn hold(
+        server: SocketAddr,
+        connections: usize,
+        dialogue: Dialogue,
+        mut first: Option<TcpStream>,
+    ) -> io::Result<Load> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let connect = |index: usize| {
-            let stream = TcpStream::connect(server)?;
+            let stream = match first.take() {
+                Some(stream) => stream,
+                None => TcpStream::connect(server)?,
+            };
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             epoll::add(
@@ -66,20 +96,16 @@ impl Load {
             Ok(Connection {
                 stream,
                 sent: Instant::now(),
-                at: index % TEXT,
-                echoed: 0,
+                at: index,
+                answered: 0,
             })
         };
         let connections: Vec<_> = (0..connections).map(connect).collect::<io::Result<_>>()?;
-        let mut random = fastrand::Rng::with_seed(7);
         Ok(Load {
             set,
             connections,
-            message,
-            text: std::iter::repeat_with(|| random.u8(..))
-                .take(TEXT + message)
-                .collect(),
-            buffer: vec![0; message],
+            buffer: vec![0; dialogue.answer_length()],
+            dialogue,
             gap: Duration::ZERO,
             latencies: Histogram::new(),
         })
@@ -100,6 +126,10 @@ impl Load {
     /// Makes so many requests, `C` of them at once.
     pub(crate) fn run_requests(&mut self, requests: u64) -> io::Result<Seen> {
         self.run(|begun, _| begun < requests)
+    }
+
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.len() as u64
     }
 
     /// Makes a request on each connection, and collects the answers.
@@ -173,11 +203,10 @@ impl Load {
 
     fn send(&mut self, index: usize, now: Instant) -> io::Result<()> {
         let connection = &mut self.connections[index];
-        // Another text each time, so that an echo of an earlier request is found out.
-        connection.at = (connection.at + 4_099) % TEXT;
-        connection.echoed = 0;
+        connection.at = self.dialogue.next(connection.at);
+        connection.answered = 0;
         connection.sent = now;
-        let message = &self.text[connection.at..][..self.message];
+        let message = self.dialogue.request(connection.at);
         // One request in flight fits into the kernel's buffers.
         let sent = rustix::net::send(
             &connection.stream,
@@ -193,7 +222,7 @@ impl Load {
     /// Whether the answer is complete.
     fn receive(&mut self, index: usize) -> io::Result<bool> {
         let connection = &mut self.connections[index];
-        let rest = self.message - connection.echoed;
+        let rest = self.buffer.len() - connection.answered;
         let flags = rustix::net::RecvFlags::empty();
         let (_, n) = match rustix::net::recv(&connection.stream, &mut self.buffer[..rest], flags) {
             Err(rustix::io::Errno::AGAIN) => return Ok(false),
@@ -202,11 +231,14 @@ impl Load {
         if n == 0 {
             return Err(io::Error::other("a server has hung up"));
         }
-        if self.buffer[..n] != self.text[connection.at + connection.echoed..][..n] {
-            return Err(io::Error::other("a server has echoed other bytes"));
+        if !self
+            .dialogue
+            .agrees(connection.at, connection.answered, &self.buffer[..n])
+        {
+            return Err(io::Error::other("a server has answered other bytes"));
         }
-        connection.echoed += n;
-        Ok(connection.echoed == self.message)
+        connection.answered += n;
+        Ok(connection.answered == self.buffer.len())
     }
 }
 

@@ -12,6 +12,7 @@ mod connections;
 mod counts;
 mod echo;
 mod executors;
+mod hyper;
 mod idle;
 mod timers;
 
@@ -54,6 +55,11 @@ pub(crate) static MEASURES: &[Measure] = &[
         names: &["connections", "connection bytes", "registration"],
         about: "connections: accept + echo once + close, heap, registration",
         ask: connections::ask,
+    },
+    Measure {
+        names: &["hyper", "hyper wrk", "hyper syscalls", "hyper instructions"],
+        about: "hyper's hello-world: requests per second, CPU, system calls, instructions",
+        ask: hyper::ask,
     },
     Measure {
         names: &["idle"],

@@ -15,6 +15,7 @@ use crate::{heap, machine};
 mod async_io;
 mod beside;
 mod foreign;
+pub(crate) mod hyper;
 mod monoio;
 mod raw;
 mod tokio;
@@ -98,6 +99,11 @@ pub(crate) static SERVERS: &[&Server] = &[
     &foreign::UNTETHER_ON_THREAD_POOL,
     &foreign::ASYNC_IO_ON_THREAD_POOL,
     &foreign::UNTETHER_ON_SMOL_2,
+    &hyper::UNTETHER,
+    &hyper::UNTETHER_SERVER,
+    &hyper::TOKIO,
+    &hyper::TOKIO_TIMED,
+    &hyper::SMOL,
 ];
 
 pub(crate) fn named(name: &str) -> Option<&'static Server> {

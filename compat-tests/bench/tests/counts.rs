@@ -135,3 +135,26 @@ fn is_known_compiler() -> bool {
     let output = Command::new("rustc").arg("--version").output();
     output.is_ok_and(|output| output.stdout.starts_with(COMPILER.as_bytes()))
 }
+
+#[test]
+fn an_http_request_costs_no_more_than_on_tokio() {
+    for (tool, cases) in [
+        ("strace", "hyper syscalls/C=64"),
+        ("valgrind", "hyper instructions/C=64"),
+    ] {
+        if cfg!(debug_assertions) || !works(tool) {
+            println!("skipped: needs --release, and {tool}");
+            continue;
+        }
+        let figures = figures(cases, ["hyper-untether"].into_iter());
+        let of = |name| {
+            figures
+                .iter()
+                .find(|(_, subject, _)| subject == name)
+                .expect("a figure")
+                .2
+        };
+        let (tokio, found) = (of("hyper-tokio"), of("hyper-untether"));
+        assert!(found <= tokio * 1.05, "{cases}: {found}, on tokio {tokio}");
+    }
+}

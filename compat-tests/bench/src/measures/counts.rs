@@ -10,6 +10,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::executors;
@@ -36,16 +37,19 @@ const SERVERS: &[&str] = &[
 const REQUESTS: u64 = 1_280;
 
 /// A program that counts what a server does.
-struct Counter {
-    measure: &'static str,
-    program: &'static str,
-    metric: &'static str,
+pub(super) struct Counter {
+    pub(super) measure: &'static str,
+    pub(super) program: &'static str,
+    pub(super) metric: &'static str,
     arguments: fn(&str) -> Vec<String>,
     /// Finds the count in what the program has written.
     count: fn(&str) -> Option<u64>,
 }
 
-const COUNTERS: &[Counter] = &[
+/// Makes the connections to a server.
+type Connect<'a> = dyn Fn(SocketAddr) -> io::Result<Load> + 'a;
+
+pub(super) const COUNTERS: &[Counter] = &[
     Counter {
         measure: "syscalls",
         program: "strace",
@@ -166,72 +170,104 @@ impl Counter {
         Ok(figures)
     }
 
+    /// How much a server does for each request on the connections that `connect` makes.
+    pub(super) fn per_request(&self, server: &str, connect: &Connect<'_>) -> io::Result<f64> {
+        let serve = |requests| {
+            self.counted(|tool| {
+                serve(tool, server, false, |process, address| {
+                    rounds(process, &mut connect(address)?, requests)
+                })
+            })
+        };
+        let ((), once) = serve(REQUESTS)?;
+        let ((), twice) = serve(2 * REQUESTS)?;
+        Ok((twice as f64 - once as f64) / REQUESTS as f64)
+    }
+
     /// What there was to do, so many times, and how much was done for it.
     fn run(&self, subject: &str, traffic: Traffic, times: u64) -> io::Result<(u64, u64)> {
+        let requests = times * REQUESTS;
+        self.counted(|tool| match traffic {
+            Traffic::Job(what, _) => {
+                let what = format!("{what} {times}");
+                let mut process = Measured::job(&["executors", &what, subject], tool)?;
+                let line = process.line()?;
+                process.finish()?;
+                line.trim()
+                    .parse()
+                    .map_err(|_| io::Error::other(format!("{subject} said {line:?}")))
+            }
+            Traffic::Requests(connections) => {
+                serve(tool, subject, false, |process, address| {
+                    let mut load = Load::connect(address, connections, 64)?;
+                    rounds(process, &mut load, requests)
+                })?;
+                Ok(requests)
+            }
+            Traffic::Visits => {
+                serve(tool, subject, true, |process, address| {
+                    let mut visits = Visits::new(address, 1)?;
+                    for _ in 0..requests {
+                        machine::wait_until_asleep(process.id())?;
+                        visits.run_visits(1)?;
+                    }
+                    visits.look_in().map(drop)
+                })?;
+                Ok(requests)
+            }
+        })
+    }
+
+    /// Does something by means of a process under this counter, which it is told how to start.
+    fn counted<T>(&self, work: impl FnOnce(&[OsString]) -> io::Result<T>) -> io::Result<(T, u64)> {
         let file =
             std::env::temp_dir().join(format!("untether-bench-{}.count", std::process::id()));
-        let counted = self.run_into(&file, subject, traffic, times);
+        let counted = self.counted_into(&file, work);
         // It is not there if the program could not run.
         let _ = fs::remove_file(&file);
         counted
     }
 
-    fn run_into(
+    fn counted_into<T>(
         &self,
         file: &Path,
-        subject: &str,
-        traffic: Traffic,
-        times: u64,
-    ) -> io::Result<(u64, u64)> {
+        work: impl FnOnce(&[OsString]) -> io::Result<T>,
+    ) -> io::Result<(T, u64)> {
         let mut tool = vec![OsString::from(self.program)];
         tool.extend(
             (self.arguments)(&file.to_string_lossy())
                 .into_iter()
                 .map(OsString::from),
         );
-        let units = match traffic {
-            Traffic::Job(what, _) => {
-                let what = format!("{what} {times}");
-                let mut process = Measured::job(&["executors", &what, subject], &tool)?;
-                let line = process.line()?;
-                process.finish()?;
-                line.trim()
-                    .parse()
-                    .map_err(|_| io::Error::other(format!("{subject} said {line:?}")))?
-            }
-            Traffic::Requests(_) | Traffic::Visits => {
-                let requests = times * REQUESTS;
-                serve(&tool, subject, traffic, requests)?;
-                requests
-            }
-        };
+        let done = work(&tool)?;
         let count = (self.count)(&fs::read_to_string(file)?)
             .ok_or_else(|| io::Error::other(format!("{} has counted nothing", self.program)))?;
-        Ok((units, count))
+        Ok((done, count))
     }
 }
 
-/// A server's whole life, with so many requests.
-fn serve(tool: &[OsString], server: &str, traffic: Traffic, requests: u64) -> io::Result<()> {
+/// A server's whole life, in which `talk` talks to it. `once`: it hangs up after an answer.
+fn serve(
+    tool: &[OsString],
+    server: &str,
+    once: bool,
+    talk: impl FnOnce(&Measured, SocketAddr) -> io::Result<()>,
+) -> io::Result<()> {
     let mut spec = Spec::echo(64);
     spec.ends = true;
-    spec.once = matches!(traffic, Traffic::Visits);
+    spec.once = once;
     let server = named(server).expect("a server's name");
     let (process, address) = Measured::server(server, spec, tool)?;
-    if let Traffic::Requests(connections) = traffic {
-        let mut load = Load::connect(address, connections, 64)?;
-        for _ in 0..requests / connections as u64 {
-            machine::wait_until_asleep(process.id())?;
-            load.run_once_around()?;
-        }
-    } else {
-        let mut visits = Visits::new(address, 1)?;
-        for _ in 0..requests {
-            machine::wait_until_asleep(process.id())?;
-            visits.run_visits(1)?;
-        }
-        visits.look_in()?;
-    }
+    talk(&process, address)?;
     // Its clients have hung up.
     process.finish()
+}
+
+/// So many requests, one on each connection again and again, whenever the server sleeps.
+fn rounds(process: &Measured, load: &mut Load, requests: u64) -> io::Result<()> {
+    for _ in 0..requests / load.connections() {
+        machine::wait_until_asleep(process.id())?;
+        load.run_once_around()?;
+    }
+    Ok(())
 }
