@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Measures untether beside its peers, one measure after the other, and writes what was found: `full` (13 minutes on two
-# cores) into docs/benchmarks.md, docs/plots/ and the table of README.md; `quick` (4 minutes) into target/bench/quick/.
-# It proves nothing, and is no part of `.ci/run`: it wants a machine that does nothing else meanwhile. Linux only.
+# Measures untether beside its peers, one measure after the other, and writes what was found: `full` (10 minutes on two
+# cores, once built) into docs/benchmarks.md, docs/plots/ and the table of README.md; `quick` (4 minutes) into
+# target/bench/quick/. It proves nothing, and is no part of `.ci/run`: it wants a machine that does nothing else. Linux only.
 # Usage: ci/bench.sh [quick|full [MEASURE...]]. With measures, only these are measured anew; the report is always of all
-# that have been. `ci/bench.sh full none` only writes it again. ROUNDS=31 makes more rounds than the usual 21.
+# that have been, and `ci/bench.sh full none` only writes it again. ROUNDS=31 makes more rounds than the usual 21, and
+# takes 13 minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

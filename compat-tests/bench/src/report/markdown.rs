@@ -138,17 +138,36 @@ fn ratios(measure: &str, metric: &str, figures: &[Figure]) -> String {
     } else {
         "less"
     };
-    let mut text = format!("\n**{measure}: {metric}, {unit}** ({better} is better)\n\n| |");
+    let mut text = format!("\n**{measure}: {metric}, {unit}** ({better} is better)\n\n");
+    let cell = |case: &str, pair: &(&str, &str)| {
+        compare(&figures, case, *pair).map(|ratio| ratio_cell(ratio, metric, pair.1))
+    };
+    let places = || {
+        let pairs = &pairs;
+        let of_case = move |case| pairs.iter().map(move |pair| (case, pair));
+        cases.iter().copied().flat_map(of_case)
+    };
+    let filled = places().filter(|(case, pair)| cell(case, pair).is_some());
+    // A table with more holes than cells is a list.
+    if filled.count() * 2 <= places().count() {
+        text.push_str("| | | to | ratio |\n|---|---|---|---:|\n");
+        for (case, pair) in places() {
+            if let Some(ratio) = cell(case, pair) {
+                let (ours, rival) = pair;
+                let _ = writeln!(text, "| {case} | {ours} | {rival} | {ratio} |");
+            }
+        }
+        return text;
+    }
+    text.push_str("| |");
     for (ours, rival) in &pairs {
         let _ = write!(text, " {ours}<br>to {rival} |");
     }
     let _ = write!(text, "\n|---|{}\n", "---:|".repeat(pairs.len()));
-    for case in cases {
+    for case in &cases {
         let _ = write!(text, "| {case} |");
         for pair in &pairs {
-            let ratio = compare(&figures, case, *pair);
-            let ratio = ratio.map(|ratio| ratio_cell(ratio, metric, pair.1));
-            let _ = write!(text, " {} |", ratio.unwrap_or_default());
+            let _ = write!(text, " {} |", cell(case, pair).unwrap_or_default());
         }
         text.push('\n');
     }
