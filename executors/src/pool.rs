@@ -1,8 +1,9 @@
 //! Work stealing: the public face.
 //!
-//! The workers share one reactor. A worker without work parks in it: one drives, the others sleep, and a task woken by
-//! an event runs on the thread that had the event (`pool/worker`). Where tasks wait is in `pool/queues`; who is woken
-//! for them, and the proof that none is forgotten, in `pool/sleepers`.
+//! The workers share one reactor. Of those without work one sleeps in it, and drives; the others sleep beside it, and a
+//! task woken by an event runs on the thread that had the event (`pool/worker`). Where tasks wait is in `pool/queues` and
+//! `pool/slot`; who is woken for them, and the proof that none is forgotten, in `pool/sleepers`. Tasks that borrow are
+//! another matter (`scope`).
 //!
 //! The end: `shutdown` waits for the tasks (`pool/ending`). Then, `drop` closes the pool and wakes all workers, and each leaves after the task that it is running. Meanwhile
 //! `drop` drops the futures of all other tasks, again and again, so that a worker whose task blocks on another one is
@@ -47,8 +48,13 @@ use self::worker::Average;
 ///
 /// Its tasks run from the moment they are spawned until the pool is dropped. The threads share a reactor: what a task
 /// waits for is handled by the thread that the event reaches, which then runs the task itself. Short tasks stay
-/// together on one thread, and spread when there is more than 0.1 ms of work waiting; a task that computes without
-/// pausing delays others, and I/O, by 1 to 2 ms at most, as long as another worker is idle.
+/// together on one thread, the first if it is free, and spread when there is about 0.4 ms of work waiting; tasks that
+/// compute for 10 us or more spread at once. A task that computes without pausing delays others, and I/O, by 1 to 2 ms at
+/// most, as long as another worker is idle.
+///
+/// A task that is always ready starves nobody. Those that its thread has queued run before it does again, except that up
+/// to 7 polls in a row may go to tasks that were just woken by the one before; what other threads wake or start, and
+/// I/O, waits for 61 polls or 1 ms, whichever is first, and for the poll that is running then.
 ///
 /// Dropping the pool drops the futures of all tasks, on this thread or its own, waits for the polls that are running, and
 /// joins the threads. When it is dropped on one of its own threads, that one ends after the task that it is running.
@@ -490,7 +496,8 @@ impl PoolBuilder {
 
     /// Whether each thread is bound to a processor, in turn out of those that the process may use, where the system can
     /// (Linux, Android) and lets us; elsewhere it means nothing. Worth measuring: with fewer threads than processors it
-    /// keeps caches warm, and beside other busy threads it makes a pool wait for them. Default: no.
+    /// keeps caches warm, and beside other busy threads it makes a pool wait for them. What one thread can do in time is
+    /// left to the first one that is free, hence to the first processors. Default: no.
     pub fn pin(mut self, pin: bool) -> PoolBuilder {
         self.pin = pin;
         self

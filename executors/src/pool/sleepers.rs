@@ -35,8 +35,8 @@
 //! **A task in a worker's own ring or slot is not forgotten.** The worker runs it when the current task returns, so only
 //! a task that does not return is a concern, while others are idle. Then somebody is on watch, or there is nothing to
 //! watch for: whoever lies down while others are awake sees to it; a worker that gets up, or is awake again after a
-//! nested `block_on`, asks if nobody sits, and otherwise when it holds a task back; a watcher that gets up hands over if
-//! others are awake; and the watch ends only under the lock, when nobody is awake. The watcher takes from whoever has
+//! nested `block_on`, asks if nobody sits, and otherwise when it holds a task back, unless somebody searches, who asks when
+//! the search ends; a watcher that gets up hands over if others are awake; and the watch ends only under the lock, when nobody is awake. The watcher takes from whoever has
 //! begun no task between two looks: the bound is two naps, and a wake-up.
 //! Checked by `loom_tests::a_task_held_back_by_a_stuck_worker_is_found`.
 //!

@@ -193,7 +193,7 @@ impl Worker {
     fn next(&self) -> Option<Runnable> {
         let queues = &self.shared.queues;
         if self.polls.get() == 0 {
-            if let Some(runnable) = queues.pop_injector(self.index) {
+            if let Some(runnable) = self.pop_injector() {
                 return Some(runnable);
             }
         }
@@ -208,7 +208,14 @@ impl Worker {
         let own = queues
             .pop(self.index)
             .or_else(|| queues.pop_next(self.index));
-        own.or_else(|| queues.pop_injector(self.index))
+        own.or_else(|| self.pop_injector())
+    }
+
+    fn pop_injector(&self) -> Option<Runnable> {
+        let runnable = self.shared.queues.pop_injector(self.index)?;
+        // Its share of the others is in its ring now.
+        self.hold_back();
+        Some(runnable)
     }
 
     fn search(&self) -> Option<Runnable> {
@@ -397,7 +404,8 @@ impl Worker {
         self.hold_back();
     }
 
-    /// Decides what is to happen to the tasks that wait for this worker while others sleep.
+    /// Decides what is to happen to the tasks that wait for this worker while others sleep. While somebody searches:
+    /// nothing, for that one takes them, or lies down and watches, or calls this in the end.
     fn hold_back(&self) {
         let sleepers = &self.shared.sleepers;
         if !sleepers.is_anybody_free() {
