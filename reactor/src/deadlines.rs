@@ -26,6 +26,10 @@
 //!
 //! No waker is called, cloned or dropped under a lock: its drop may drop a task, whose timer then locks the shard.
 //!
+//! Deadlines are never freed (`reactor` keeps those of one that has ended for the next), so a timer holds a plain
+//! reference, and two threads' timers write to nothing that both use. A ticket from before does nothing: the keys of a
+//! later wheel are of later generations.
+//!
 //! Not here: what "now" is (`clock`), and waking the driver for a nearer deadline (`chair`).
 
 mod wheel;
@@ -34,7 +38,7 @@ use std::cell::Cell;
 use std::sync::PoisonError;
 use std::task::Waker;
 
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, StaticUsize};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, StaticUsize};
 use crate::sync::{Mutex, MutexGuard};
 
 use self::wheel::{Key, Wheel};
@@ -232,7 +236,7 @@ impl Deadlines {
         }
     }
 
-    /// Evicts every timer, and refuses those that come later.
+    /// Evicts every timer, and refuses those that come later, until it is opened again.
     pub(crate) fn close(&self, wakers: &mut Vec<Waker>) {
         for shard in &self.shards {
             let wheel = {
@@ -243,7 +247,18 @@ impl Deadlines {
             };
             if let Some(mut wheel) = wheel {
                 wheel.drain(wakers);
+                shard
+                    .first_generation
+                    .store(wheel.next_generation(), Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Serves another reactor, after `close`. Tickets from before do nothing.
+    pub(crate) fn reopen(&self) {
+        for shard in &self.shards {
+            let first_generation = shard.first_generation.load(Ordering::Relaxed);
+            *shard.lock() = Some(Wheel::new(first_generation));
         }
     }
 
@@ -268,6 +283,8 @@ struct Shard {
     wheel: Mutex<Option<Wheel>>,
     /// Written under the lock, like all of `notice`.
     count: AtomicUsize,
+    /// Of the keys, when a wheel is opened here that is not the first.
+    first_generation: AtomicU32,
     notice: Notice,
 }
 
@@ -285,8 +302,9 @@ struct Notice {
 impl Shard {
     fn new() -> Shard {
         Shard {
-            wheel: Mutex::new(Some(Wheel::new())),
+            wheel: Mutex::new(Some(Wheel::new(0))),
             count: AtomicUsize::new(0),
+            first_generation: AtomicU32::new(0),
             notice: Notice {
                 published: AtomicU64::new(NEVER),
                 doubtful: AtomicBool::new(false),

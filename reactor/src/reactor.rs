@@ -83,7 +83,7 @@ pub(crate) struct Shared {
     backend: Backend,
     pub(crate) clock: Clock,
     pub(crate) chair: Chair,
-    pub(crate) deadlines: Arc<Deadlines>,
+    pub(crate) deadlines: &'static Deadlines,
     poller: OnceCell<Made>,
     tenants: Mutex<Tenants>,
     /// Shut down; changes under the lock of `tenants`.
@@ -103,13 +103,26 @@ struct Tenants {
     bits: Vec<u64>,
 }
 
-/// All living reactors, by the index in their id.
-static REACTORS: Mutex<Vec<Option<Weak<Shared>>>> = Mutex::new(Vec::new());
+static REACTORS: Mutex<Reactors> = Mutex::new(Reactors {
+    living: Vec::new(),
+    spare: Vec::new(),
+});
 /// The global one: null, or a box that is never freed. A child process of `fork` makes another. Changes under the lock
 /// of REACTORS.
 static GLOBAL: AtomicPtr<Reactor> = AtomicPtr::new(ptr::null_mut());
 /// Enough for every core of a large machine to have its own; more only share a lock.
 const MOST_SHARDS: usize = 64;
+
+/// What the process knows of its reactors.
+pub(crate) struct Reactors {
+    /// By the index in their id.
+    living: Vec<Option<Weak<Shared>>>,
+    /// The deadlines of those that have ended, for the next ones.
+    ///
+    /// Like the `pages` of the sources they are never freed: so a timer can outlive its reactor, and not keep it, and
+    /// that costs it neither a count nor a look-up.
+    spare: Vec<(fork::Generation, &'static Deadlines)>,
+}
 
 thread_local! {
     /// The reactor whose `enter` is the innermost on this thread's stack, or null.
@@ -258,7 +271,7 @@ impl Reactor {
     /// Every reactor of the process that has not ended, for diagnostics: `{:#?}` prints who waits for what.
     pub fn all() -> Vec<Reactor> {
         let reactors = lock(&REACTORS);
-        let living = reactors.iter().flatten().filter_map(Weak::upgrade);
+        let living = reactors.living.iter().flatten().filter_map(Weak::upgrade);
         let all = living.map(|shared| Reactor { shared });
         // Of the stale ones nothing may be dropped under the lock, nor printed: they are only counted down.
         let (ours, stale): (Vec<_>, Vec<_>) = all.partition(|reactor| !reactor.is_stale());
@@ -406,10 +419,10 @@ impl Builder {
         // A manual clock does not say how long we have looked.
         let spins = !self.clock.is_manual();
         let mut reactors = lock(&REACTORS);
-        let vacant = reactors.iter().position(Option::is_none);
+        let vacant = reactors.living.iter().position(Option::is_none);
         let index = vacant.unwrap_or_else(|| {
-            reactors.push(None);
-            reactors.len() - 1
+            reactors.living.push(None);
+            reactors.living.len() - 1
         });
         let shared = Arc::new(Shared {
             id: HouseId::new(index),
@@ -418,7 +431,7 @@ impl Builder {
             backend: self.backend,
             clock: self.clock,
             chair: Chair::new(),
-            deadlines: Arc::new(Deadlines::new(cores.min(MOST_SHARDS))),
+            deadlines: reactors.deadlines(cores.min(MOST_SHARDS)),
             poller: OnceCell::new(),
             tenants: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -428,7 +441,7 @@ impl Builder {
             driver: Driver::new(policy),
             spin: Spin::new(if spins { self.spin } else { Duration::ZERO }),
         });
-        reactors[index] = Some(Arc::downgrade(&shared));
+        reactors.living[index] = Some(Arc::downgrade(&shared));
         Reactor { shared }
     }
 }
@@ -537,11 +550,14 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.turn_out(true);
-        if self.born.is_stale() {
-            // Closing it in polling's way would delete entries of the parent's poller.
-            std::mem::forget(self.poller.take());
+        let mut reactors = lock(&REACTORS);
+        reactors.living[self.id.index()] = None;
+        if !self.born.is_stale() {
+            return reactors.spare.push((self.born, self.deadlines));
         }
-        lock(&REACTORS)[self.id.index()] = None;
+        drop(reactors);
+        // Closing it in polling's way would delete entries of the parent's poller.
+        std::mem::forget(self.poller.take());
     }
 }
 
@@ -607,7 +623,7 @@ impl House for Reactor {
 
     fn neighbour(&self, id: HouseId) -> Option<Reactor> {
         let reactors = lock(&REACTORS);
-        let shared = reactors.get(id.index())?.as_ref()?.upgrade();
+        let shared = reactors.living.get(id.index())?.as_ref()?.upgrade();
         drop(reactors);
         shared.map(|shared| Reactor { shared })
     }
@@ -708,7 +724,21 @@ pub(crate) fn registry() -> Registry {
 }
 
 /// See [`registry`].
-pub(crate) type Registry = MutexGuard<'static, Vec<Option<Weak<Shared>>>>;
+pub(crate) type Registry = MutexGuard<'static, Reactors>;
+
+impl Reactors {
+    fn deadlines(&mut self, shards: usize) -> &'static Deadlines {
+        // In a child of `fork`, a lock of the parent's may never be released.
+        self.spare.retain(|(born, _)| !born.is_stale());
+        match self.spare.pop() {
+            Some((_, deadlines)) => {
+                deadlines.reopen();
+                deadlines
+            }
+            None => Box::leak(Box::new(Deadlines::new(shards))),
+        }
+    }
+}
 
 /// The descriptor of the global reactor.
 #[cfg(unix)]

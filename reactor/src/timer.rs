@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::ptr;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,6 @@ use crate::deadlines::{Deadlines, Reset, Rewake, Ticket};
 use crate::fork;
 use crate::house::{House, HouseId};
 use crate::reactor::{Reactor, with_current};
-use crate::sync::Arc;
 
 /// A future that is ready at a point in time, once; or a stream that is ready periodically.
 ///
@@ -62,7 +62,7 @@ pub enum MissedTicks {
 
 /// A timer that waits in a reactor.
 struct Pending {
-    deadlines: Arc<Deadlines>,
+    deadlines: &'static Deadlines,
     house: HouseId,
     ticket: Ticket,
     born: fork::Generation,
@@ -185,7 +185,7 @@ impl Timer {
             .as_ref()
             .is_some_and(|pending| pending.born.is_stale())
         {
-            std::mem::forget(self.pending.take());
+            self.pending = None;
         }
     }
 
@@ -214,10 +214,10 @@ impl Timer {
     }
 
     /// Leaves `cx`'s waker with the deadlines of `here`.
-    fn wait(&mut self, when: Instant, here: &Reactor, cx: &Context<'_>) {
+    fn wait(&mut self, deadline: u64, here: &Reactor, cx: &Context<'_>) {
         self.forget_parent();
         if let Some(pending) = &self.pending {
-            if Arc::ptr_eq(&pending.deadlines, &here.shared().deadlines) {
+            if ptr::eq(pending.deadlines, here.shared().deadlines) {
                 match pending.deadlines.rewake(pending.ticket, cx.waker()) {
                     Rewake::Kept => return,
                     Rewake::Replaced(old) => return drop(old),
@@ -227,13 +227,13 @@ impl Timer {
                 self.cancel();
             }
         }
-        self.pending = Pending::new(clock::deadline(when), here, cx);
+        self.pending = Pending::new(deadline, here, cx);
     }
 }
 
 impl Pending {
     fn new(deadline: u64, here: &Reactor, cx: &Context<'_>) -> Option<Pending> {
-        let deadlines = here.shared().deadlines.clone();
+        let deadlines = here.shared().deadlines;
         let inserted = match deadlines.insert(deadline, cx.waker().clone()) {
             Ok(inserted) => inserted,
             // This thread has entered a reactor that has ended. The global one does not end.
@@ -262,7 +262,7 @@ impl Pending {
             true => Some(here.clone()),
             false => here.neighbour(self.house),
         })?;
-        Arc::ptr_eq(&reactor.shared().deadlines, &self.deadlines).then_some(reactor)
+        ptr::eq(reactor.shared().deadlines, self.deadlines).then_some(reactor)
     }
 }
 
@@ -298,7 +298,7 @@ impl Stream for Timer {
         with_current(|here| {
             let now = here.shared().now_ns();
             if now < clock::deadline(when) {
-                this.wait(when, here, cx);
+                this.wait(clock::deadline(when), here, cx);
                 return Poll::Pending;
             }
             // An interval that is always behind must not starve the others on its thread.

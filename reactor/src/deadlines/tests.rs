@@ -47,6 +47,39 @@ fn nobody_hears_of_a_thread_that_cancels_and_inserts_all_day() {
     );
 }
 
+/// The timers of a reactor that has ended may be dropped, or set anew, long after the next one has their place.
+#[test]
+fn a_ticket_does_nothing_to_the_timers_of_a_later_reactor() {
+    let deadlines = Deadlines::new(1);
+    let tickets = |count: u64| -> Vec<Ticket> {
+        let inserted = (0..count).map(|n| insert(&deadlines, 10 + n));
+        inserted.map(|inserted| inserted.ticket).collect()
+    };
+    // Of various generations, and one of them over already.
+    let mut old = tickets(3);
+    for _ in 0..5 {
+        deadlines.cancel(*old.last().unwrap());
+        old.extend(tickets(1));
+    }
+    for _ in 0..3 {
+        deadlines.close(&mut Vec::new());
+        assert!(deadlines.insert(1, Waker::noop().clone()).is_err());
+        deadlines.reopen();
+        assert_eq!((deadlines.next(), deadlines.len()), (None, 0));
+
+        let new = tickets(4);
+        for &ticket in &old {
+            assert!(!new.contains(&ticket));
+            assert!(deadlines.cancel(ticket).is_none());
+            assert_eq!(deadlines.reset(ticket, 1), Reset::Gone);
+            let rewoken = deadlines.rewake(ticket, Waker::noop());
+            assert!(matches!(rewoken, Rewake::Gone));
+        }
+        assert_eq!((deadlines.next(), deadlines.len()), (Some(10), 4));
+        old.extend(new);
+    }
+}
+
 #[test]
 fn next_and_fire_look_at_every_shard_and_fire_sorts_across_them() {
     let deadlines = Deadlines::new(8);

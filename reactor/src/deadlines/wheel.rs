@@ -27,11 +27,13 @@
 //! (`fire` or `next`) that opens a slot: it moves every timer in there, a few nanoseconds each while the memory is in
 //! the cache: 0.5 s worth of the timers which are due in 9 to 34 s, say.
 //!
-//! Memory: 40 bytes for the greatest number of timers ever pending at once, in one vector that doubles when it is
-//! full (which stalls one insert) and does not shrink, and 24 bytes more for each in `near`. Cancelled timers leave a
-//! dead entry in `near`, and there are never more dead ones than live ones and `DEAD_ENTRIES`.
+//! Memory: 40 bytes for each of the greatest number of timers ever pending at once (`nodes`), and 24 bytes more for each
+//! in `near`. Cancelled timers leave a dead entry in `near`, and there are never more dead ones than live ones and
+//! `DEAD_ENTRIES`.
 //!
 //! Not here: locks and threads (`deadlines`), and what "now" is (`clock`).
+
+mod nodes;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -39,6 +41,8 @@ use std::mem;
 use std::task::Waker;
 
 use super::NEVER;
+
+use self::nodes::{NIL, Node, Nodes};
 
 /// Timers in firing order, for one thread at a time.
 pub(super) struct Wheel {
@@ -56,7 +60,7 @@ pub(super) struct Wheel {
     /// For each occupied slot that is not sorted: its `min` is a lower bound, but nobody may have it any more.
     vague: [u64; LEVELS],
     slots: Box<[Slot; LEVELS * SLOTS]>,
-    nodes: Vec<Node>,
+    nodes: Nodes,
     near: BinaryHeap<Reverse<Entry>>,
     /// How many entries of `near` belong to timers that were cancelled or reset since.
     dead: usize,
@@ -76,7 +80,8 @@ pub(super) struct Key {
 }
 
 impl Wheel {
-    pub(super) fn new() -> Wheel {
+    /// Its keys are of `first_generation` and later ones.
+    pub(super) fn new(first_generation: u32) -> Wheel {
         Wheel {
             cursor: 0,
             free: NIL,
@@ -92,7 +97,7 @@ impl Wheel {
                     min: 0,
                 }; LEVELS * SLOTS],
             ),
-            nodes: Vec::new(),
+            nodes: Nodes::new(first_generation),
             near: BinaryHeap::new(),
             dead: 0,
             stamps: 0,
@@ -107,22 +112,19 @@ impl Wheel {
 
     /// Adds a timer. One at `NEVER` is kept, and never fires.
     pub(super) fn insert(&mut self, deadline: u64, waker: Waker) -> Key {
+        if self.free == NIL {
+            self.free = self.nodes.grow();
+        }
         let index = self.free;
-        let index = if let Some(node) = self.nodes.get_mut(index as usize) {
-            self.free = node.next;
-            node.deadline = deadline;
-            node.waker = Some(waker);
-            index
-        } else {
-            self.grow(deadline, waker)
-        };
+        let node = &mut self.nodes[index];
+        self.free = node.next;
+        node.deadline = deadline;
+        node.waker = Some(waker);
+        let generation = node.generation;
         self.pending += 1;
         self.credit += WALK_PER_OPERATION;
         self.link(index);
-        Key {
-            index,
-            generation: self.nodes[index as usize].generation,
-        }
+        Key { index, generation }
     }
 
     /// Takes a timer out: its deadline, and its waker for the caller to drop.
@@ -138,7 +140,7 @@ impl Wheel {
         let old = self.get(key)?.deadline;
         self.unlink(key.index);
         self.credit += WALK_PER_OPERATION;
-        self.nodes[key.index as usize].deadline = deadline;
+        self.nodes[key.index].deadline = deadline;
         self.link(key.index);
         Some(old)
     }
@@ -146,7 +148,7 @@ impl Wheel {
     /// The place of a pending timer's waker, to compare it or to put another one there.
     pub(super) fn waker(&mut self, key: Key) -> Option<&mut Waker> {
         self.get(key)?;
-        self.nodes[key.index as usize].waker.as_mut()
+        self.nodes[key.index].waker.as_mut()
     }
 
     /// The earliest deadline, exactly. Neither firing nor cancelling has to be settled before.
@@ -202,41 +204,25 @@ impl Wheel {
         wakers.reserve(self.pending);
         for index in 0..self.nodes.len() {
             if self.nodes[index].place != Place::FREE {
-                // Fits, because `grow` has given this index to the node.
-                wakers.extend(self.release(index as u32));
+                wakers.extend(self.release(index));
             }
         }
     }
 
-    /// The node of a timer that is still pending.
-    fn get(&self, key: Key) -> Option<&Node> {
-        let node = self.nodes.get(key.index as usize)?;
-        (node.generation == key.generation && node.place != Place::FREE).then_some(node)
+    /// No key of this wheel is of this generation or a later one, if nothing is pending.
+    pub(super) fn next_generation(&self) -> u32 {
+        self.nodes.next_generation()
     }
 
-    /// A node that did not exist before.
-    #[cold]
-    fn grow(&mut self, deadline: u64, waker: Waker) -> u32 {
-        // Before anything has changed. It would take 160 GiB to come here.
-        assert!(
-            self.nodes.len() < NIL as usize,
-            "2^32 timers are pending in one shard"
-        );
-        let index = self.nodes.len() as u32;
-        self.nodes.push(Node {
-            deadline,
-            waker: Some(waker),
-            prev: NIL,
-            next: NIL,
-            generation: 0,
-            place: Place::FREE,
-        });
-        index
+    /// The node of a timer that is still pending.
+    fn get(&self, key: Key) -> Option<&Node> {
+        let node = self.nodes.get(key.index)?;
+        (node.generation == key.generation && node.place != Place::FREE).then_some(node)
     }
 
     /// Makes a node that hangs nowhere free, and its keys stale.
     fn release(&mut self, index: u32) -> Option<Waker> {
-        let node = &mut self.nodes[index as usize];
+        let node = &mut self.nodes[index];
         node.generation = node.generation.wrapping_add(1);
         node.place = Place::FREE;
         node.next = self.free;
@@ -247,7 +233,7 @@ impl Wheel {
 
     /// Hangs a node where its deadline and the cursor say, after those that are there.
     fn link(&mut self, index: u32) {
-        let node = &mut self.nodes[index as usize];
+        let node = &mut self.nodes[index];
         let deadline = node.deadline;
         let Some(place) = Place::of(deadline >> TICK_BITS, self.cursor) else {
             node.place = Place::NEAR;
@@ -273,12 +259,12 @@ impl Wheel {
             return;
         }
         node.prev = slot.tail;
-        let last = &mut self.nodes[slot.tail as usize];
+        let last = &mut self.nodes[slot.tail];
         last.next = index;
         slot.tail = index;
         if self.sorted[level] & bit != 0 {
             if deadline < last.deadline {
-                slot.min = deadline.min(self.nodes[slot.head as usize].deadline);
+                slot.min = deadline.min(self.nodes[slot.head].deadline);
                 self.sorted[level] &= !bit;
                 self.vague[level] &= !bit;
             }
@@ -290,7 +276,7 @@ impl Wheel {
 
     /// Takes a node from where it hangs. It is then free, or must be linked again.
     fn unlink(&mut self, index: u32) {
-        let node = &mut self.nodes[index as usize];
+        let node = &mut self.nodes[index];
         let place = mem::replace(&mut node.place, Place::FREE);
         if place == Place::NEAR {
             return self.bury();
@@ -305,12 +291,12 @@ impl Wheel {
         if prev == NIL {
             slot.head = next;
         } else {
-            self.nodes[prev as usize].next = next;
+            self.nodes[prev].next = next;
         }
         if next == NIL {
             slot.tail = prev;
         } else {
-            self.nodes[next as usize].prev = prev;
+            self.nodes[next].prev = prev;
         }
         if self.sorted[level] & bit == 0 && deadline == slot.min {
             self.vague[level] |= bit;
@@ -353,7 +339,7 @@ impl Wheel {
         self.occupied[place.level()] &= !place.bit();
         let mut index = self.slots[place.index()].head;
         while index != NIL {
-            let node = &self.nodes[index as usize];
+            let node = &self.nodes[index];
             let (deadline, next) = (node.deadline, node.next);
             if deadline >> TICK_BITS < self.cursor {
                 self.due.push(Entry {
@@ -374,7 +360,7 @@ impl Wheel {
         let (level, bit) = (place.level(), place.bit());
         let slot = &mut self.slots[place.index()];
         if self.sorted[level] & bit != 0 {
-            return Some(self.nodes[slot.head as usize].deadline);
+            return Some(self.nodes[slot.head].deadline);
         }
         if self.vague[level] & bit == 0 {
             return Some(slot.min);
@@ -385,7 +371,7 @@ impl Wheel {
         let mut index = slot.head;
         while index != NIL {
             self.credit = self.credit.checked_sub(1)?;
-            let node = &self.nodes[index as usize];
+            let node = &self.nodes[index];
             sorted &= last <= node.deadline;
             last = node.deadline;
             min = min.min(last);
@@ -426,30 +412,6 @@ impl Wheel {
     }
 }
 
-/// A timer, or room for one.
-struct Node {
-    deadline: u64,
-    /// `None` if free.
-    waker: Option<Waker>,
-    /// In a slot, the neighbours; if free, `next` is the next free one; in `near`, the halves of a stamp.
-    prev: u32,
-    next: u32,
-    /// How many timers this node has been.
-    generation: u32,
-    place: Place,
-}
-
-impl Node {
-    fn stamp(&self) -> u64 {
-        u64::from(self.next) << 32 | u64::from(self.prev)
-    }
-
-    fn set_stamp(&mut self, stamp: u64) {
-        self.prev = stamp as u32;
-        self.next = (stamp >> 32) as u32;
-    }
-}
-
 /// A list of nodes. Means nothing unless the slot's bit in `occupied` is set.
 #[derive(Clone, Copy)]
 struct Slot {
@@ -469,8 +431,8 @@ struct Entry {
 
 impl Entry {
     /// Whether its timer has been neither cancelled nor reset since this entry was made.
-    fn is_alive(&self, nodes: &[Node]) -> bool {
-        let node = &nodes[self.index as usize];
+    fn is_alive(&self, nodes: &Nodes) -> bool {
+        let node = &nodes[self.index];
         node.place == Place::NEAR && node.stamp() == self.stamp
     }
 }
@@ -526,15 +488,12 @@ const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 /// 17 + 8 x 6 bits is one more than there are: half of the top level is never used.
 const LEVELS: usize = 8;
-const NIL: u32 = u32::MAX;
 /// How many timers `next` may visit for each operation. Fewer, and the cursor is ahead of the time more often.
 const WALK_PER_OPERATION: u64 = 4;
 /// How many more dead entries than live ones `near` puts up with.
 const DEAD_ENTRIES: usize = 32;
 /// How many entries of `due` are worth keeping between two calls: 24 KiB.
 const DUE_CAPACITY: usize = 1024;
-
-const _: () = assert!(size_of::<usize>() < 8 || size_of::<Node>() == 40);
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use untether::{Async, Interest, Parker, Reactor, Timer};
 
-use crate::support::{Bell, block_on, block_on_in, ends, look, poll_once, poll_with};
+use crate::support::{Bell, block_on, block_on_in, ends, in_child, look, poll_once, poll_with};
 
 /// A source pinned to `reactor`, and its peer.
 fn pinned(reactor: &Reactor) -> (Async<UnixStream>, UnixStream) {
@@ -160,6 +160,36 @@ fn a_timer_survives_the_end_of_its_reactor() {
         drop(reactor);
         assert_eq!(bell.rung(), 1, "it has to look for another reactor");
         futures_lite::future::block_on(timer);
+    });
+}
+
+/// What it leaves behind has its place taken by the timer of another reactor, which must not suffer by it.
+#[test]
+fn a_timer_that_outlives_its_reactor_does_nothing_to_the_next_one() {
+    let name = "shutdown::a_timer_that_outlives_its_reactor_does_nothing_to_the_next_one";
+    in_child(name, || {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let first = Reactor::new().unwrap();
+        let mut old: Vec<_> = (0..3).map(|_| Timer::after(HOUR)).collect();
+        for timer in &mut old {
+            assert!(first.enter(|| poll_once(timer)).is_pending());
+        }
+        drop(first);
+
+        let second = Reactor::new().unwrap();
+        let (bell, waker) = Bell::new();
+        let mut new = Timer::after(HOUR);
+        assert!(second.enter(|| poll_with(&mut new, &waker)).is_pending());
+        let next = second.next_deadline();
+        assert!(next.is_some());
+
+        drop(old.pop());
+        old[0].set_after(Duration::from_millis(1));
+        old[1].clear();
+        assert_eq!(second.next_deadline(), next);
+        new.set_after(Duration::from_millis(1));
+        while second.turn(Some(HOUR)).unwrap().timers == 0 {}
+        assert_eq!(bell.rung(), 1);
     });
 }
 
