@@ -8,10 +8,14 @@ use std::fmt;
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use crate::os;
 use crate::sync::{Arc, AtomicU64, Ordering, StaticPtr};
 
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
+/// How far the coarse clock may be behind: by a tick of the kernel, which is at most 10 ms long; or by more, if the
+/// processor that counts the ticks is a virtual one, which did not run for a while.
+const MOST_BEHIND_NS: u64 = 250_000_000;
 /// The last deadline there is. No clock gets there.
 const LAST: u64 = NEVER - 1;
 
@@ -87,6 +91,21 @@ impl Clock {
         }
     }
 
+    /// Between which times it is now, if there is a look that costs less than an exact one.
+    ///
+    /// It may be wrong where a virtual machine is late in counting its ticks. So it is good for seeing that a timer need
+    /// not be fired yet, where one that is overlooked is fired by the next exact look.
+    #[inline]
+    pub(crate) fn roughly(&self) -> Option<(u64, u64)> {
+        match &self.manual {
+            None => rough_now().map(|now| (now, now + MOST_BEHIND_NS)),
+            Some(now) => {
+                let now = now.load(Ordering::Acquire);
+                Some((now, now))
+            }
+        }
+    }
+
     pub(crate) fn same(&self, other: &Clock) -> bool {
         match (&self.manual, &other.manual) {
             (None, None) => true,
@@ -106,18 +125,35 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// When time begins. By itself in its pair of cache lines: everybody reads it all the time, and whatever lay beside it
+/// in the heap would be written by somebody.
+#[repr(align(128))]
+struct Epoch {
+    instant: Instant,
+    /// What the coarse clock showed then.
+    coarse: u64,
+}
+
 /// The first look fixes it. Not a `OnceLock`: a child that is forked during the first look would wait for it for ever.
-fn epoch() -> Instant {
-    static EPOCH: StaticPtr<Instant> = StaticPtr::new(ptr::null_mut());
-    let mut epoch = EPOCH.load(Ordering::Acquire);
+#[inline]
+fn epoch() -> &'static Epoch {
+    static EPOCH: StaticPtr<Epoch> = StaticPtr::new(ptr::null_mut());
+    let epoch = EPOCH.load(Ordering::Acquire);
     if epoch.is_null() {
-        let ours = Box::into_raw(Box::new(Instant::now()));
-        epoch = match EPOCH.compare_exchange(
-            ptr::null_mut(),
-            ours,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
+        return first_look(&EPOCH);
+    }
+    // SAFETY: what is stored there is a box that is never freed.
+    unsafe { &*epoch }
+}
+
+#[cold]
+fn first_look(place: &StaticPtr<Epoch>) -> &'static Epoch {
+    let ours = Box::into_raw(Box::new(Epoch {
+        instant: Instant::now(),
+        coarse: os::coarse_ns().unwrap_or(0),
+    }));
+    let epoch =
+        match place.compare_exchange(ptr::null_mut(), ours, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => ours,
             Err(theirs) => {
                 // SAFETY: it is a box that nobody else has seen.
@@ -125,26 +161,31 @@ fn epoch() -> Instant {
                 theirs
             }
         };
-    }
     // SAFETY: what is stored there is a box that is never freed.
-    unsafe { *epoch }
+    unsafe { &*epoch }
+}
+
+/// The machine's time, give or take a tick of the kernel's.
+fn rough_now() -> Option<u64> {
+    Some(os::coarse_ns()?.saturating_sub(epoch().coarse))
 }
 
 /// The machine's time.
 pub(crate) fn machine_now() -> u64 {
-    let epoch = epoch();
-    Instant::now().saturating_duration_since(epoch).as_nanos() as u64
+    Instant::now()
+        .saturating_duration_since(epoch().instant)
+        .as_nanos() as u64
 }
 
 /// An instant as a deadline.
 pub(crate) fn deadline(at: Instant) -> u64 {
-    let ns = at.saturating_duration_since(epoch()).as_nanos();
+    let ns = at.saturating_duration_since(epoch().instant).as_nanos();
     u64::try_from(ns).map_or(LAST, |ns| ns.min(LAST))
 }
 
 /// A deadline as an instant; one that the system's instants cannot express is as late as they go.
 pub(crate) fn instant(ns: u64) -> Instant {
-    let epoch = epoch();
+    let epoch = epoch().instant;
     let mut after = Duration::from_nanos(ns);
     loop {
         match epoch.checked_add(after) {
@@ -167,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_instant_before_the_epoch_is_due() {
-        if let Some(before) = epoch().checked_sub(Duration::from_nanos(1)) {
+        if let Some(before) = epoch().instant.checked_sub(Duration::from_nanos(1)) {
             assert_eq!(deadline(before), 0);
         }
     }

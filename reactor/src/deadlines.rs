@@ -201,6 +201,12 @@ impl Deadlines {
         }
     }
 
+    /// Whether `fire` would find nothing to do, if it is no earlier than `from` and no later than `to`.
+    pub(crate) fn rest(&self, from: u64, to: u64) -> bool {
+        let mut notices = self.shards.iter().map(|shard| &shard.notice);
+        notices.all(|notice| !notice.is_due(to) && !notice.is_stale(from))
+    }
+
     /// Takes out every timer with `deadline <= now` and appends its waker, in order of deadline; of those with equal
     /// deadlines, the ones of one shard in order of insertion. Returns how many. (A timer that is inserted in a shard
     /// which has had its turn waits for the next call.)
@@ -209,7 +215,7 @@ impl Deadlines {
         let mut visits = self
             .shards
             .iter()
-            .filter(|shard| shard.notice.wants_visit(now));
+            .filter(|shard| shard.notice.is_due(now) || shard.notice.is_stale(now));
         let Some(first) = visits.next() else { return 0 };
         let Some(second) = visits.next() else {
             first.fire(now, |_, waker| wakers.push(waker));
@@ -329,11 +335,14 @@ impl Shard {
 }
 
 impl Notice {
-    /// Whether something may be due, or the wheel has not been turned for long. (A cursor far behind would crowd all
-    /// timers into a few coarse slots.)
-    fn wants_visit(&self, now: u64) -> bool {
+    fn is_due(&self, now: u64) -> bool {
         self.published.load(Ordering::Acquire) <= now
-            || now.saturating_sub(self.visited.load(Ordering::Relaxed)) >= VISIT_EVERY_NS
+    }
+
+    /// Whether the wheel has not been turned for long. (A cursor far behind would crowd all timers into a few coarse
+    /// slots.)
+    fn is_stale(&self, now: u64) -> bool {
+        now.saturating_sub(self.visited.load(Ordering::Relaxed)) >= VISIT_EVERY_NS
     }
 
     /// A timer has come. Whether the driver may have to hear of it. Only under the lock, like the rest.

@@ -99,6 +99,10 @@ mod os {
 
     pub(crate) type RawSource = i32;
 
+    pub(crate) fn coarse_ns() -> Option<u64> {
+        None
+    }
+
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Until {
         Now,

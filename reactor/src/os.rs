@@ -12,7 +12,7 @@
 //   whether an event that nobody asked for is then to be believed (`counts_events`);
 // - `set_nonblocking`, `is_stream`, `is_local`, `explain`;
 //
-// and `accept`, `connect`, `at_fork`.
+// and `accept`, `connect`, `at_fork`. And `coarse_ns`, if there is a clock that costs less than an exact one.
 
 use std::fmt;
 use std::io;
@@ -23,6 +23,7 @@ use std::io;
 ))]
 mod alarm;
 mod ask;
+mod coarse;
 #[cfg(all(
     any(target_os = "linux", target_os = "android"),
     not(polling_test_poll_backend)
@@ -65,6 +66,7 @@ pub(crate) use unix::RawSource;
 #[cfg(windows)]
 pub(crate) use windows::RawSource;
 
+pub(crate) use coarse::coarse_ns;
 #[cfg(unix)]
 pub(crate) use unix::{accept, at_fork, connect};
 #[cfg(windows)]

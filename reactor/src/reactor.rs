@@ -490,9 +490,14 @@ impl Shared {
             .store(self.turns().wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Moves the wakers of the timers that are due into `wakers`. Reads the clock only if there are timers.
+    /// Moves the wakers of the timers that are due into `wakers`. Reads the clock only if there are timers, and exactly
+    /// only if one may be due.
     pub(crate) fn take_due(&self, wakers: &mut Vec<Waker>) -> usize {
         if self.deadlines.len() == 0 {
+            return 0;
+        }
+        let rest = |(from, to)| self.deadlines.rest(from, to);
+        if self.clock.roughly().is_some_and(rest) {
             return 0;
         }
         self.deadlines.fire(self.clock.now_ns(), wakers)

@@ -81,6 +81,19 @@ fn a_ticket_does_nothing_to_the_timers_of_a_later_reactor() {
 }
 
 #[test]
+fn a_rough_look_lets_the_wheel_rest_only_if_nothing_may_be_due() {
+    let deadlines = Deadlines::new(2);
+    let mut wakers = Vec::new();
+    deadlines.fire(VISIT_EVERY_NS, &mut wakers);
+    let now = VISIT_EVERY_NS + 1;
+    assert!(deadlines.rest(now, NEVER - 1));
+    insert(&deadlines, now + 100);
+    assert!(deadlines.rest(now, now + 99));
+    assert!(!deadlines.rest(now, now + 100));
+    assert!(!deadlines.rest(2 * VISIT_EVERY_NS, 2 * VISIT_EVERY_NS));
+}
+
+#[test]
 fn next_and_fire_look_at_every_shard_and_fire_sorts_across_them() {
     let deadlines = Deadlines::new(8);
     let order = Arc::new(Mutex::new(Vec::new()));
