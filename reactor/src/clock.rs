@@ -178,9 +178,13 @@ pub(crate) fn machine_now() -> u64 {
 }
 
 /// An instant as a deadline.
+#[inline]
 pub(crate) fn deadline(at: Instant) -> u64 {
-    let ns = at.saturating_duration_since(epoch().instant).as_nanos();
-    u64::try_from(ns).map_or(LAST, |ns| ns.min(LAST))
+    let after = at.saturating_duration_since(epoch().instant);
+    // Not `as_nanos`: it is 128 bits wide.
+    let ns = after.as_secs().checked_mul(1_000_000_000);
+    let ns = ns.and_then(|ns| ns.checked_add(u64::from(after.subsec_nanos())));
+    ns.map_or(LAST, |ns| ns.min(LAST))
 }
 
 /// A deadline as an instant; one that the system's instants cannot express is as late as they go.

@@ -751,6 +751,7 @@ pub(crate) fn global_fd() -> Option<std::os::fd::BorrowedFd<'static>> {
     global().as_fd().ok()
 }
 
+#[inline]
 fn with_entered<R>(f: impl FnOnce(Option<&Reactor>) -> R) -> R {
     let entered = ENTERED.get();
     // SAFETY: a pointer that is not null was stored by `enter`, whose frame is further down this thread's stack, holds
@@ -759,6 +760,7 @@ fn with_entered<R>(f: impl FnOnce(Option<&Reactor>) -> R) -> R {
 }
 
 /// Calls `f` with the current reactor, without counting a reference.
+#[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Reactor) -> R) -> R {
     with_entered(|entered| match entered {
         Some(entered) => f(entered),
