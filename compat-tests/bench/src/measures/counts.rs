@@ -1,5 +1,5 @@
-//! System calls and user instructions per echoed request, and per connection that is accepted, answered once and closed:
-//! what does not depend on how busy the machine is.
+//! System calls and user instructions per echoed request, per connection that is accepted, answered once and closed, and
+//! per timer: what does not depend on how busy the machine is.
 //!
 //! The server runs under strace or callgrind, twice: for N requests, and for 2 N. The difference is N requests, without
 //! start and end.
@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::executors;
+use super::{executors, timers};
 use crate::args::Args;
 use crate::child::Measured;
 use crate::figure::Figure;
@@ -32,6 +32,9 @@ const SERVERS: &[&str] = &[
     "untether-on-futures-local",
     "async-io-on-futures-local",
 ];
+
+/// Those that can limit a read.
+const LIMITED: &[&str] = &["untether-local", "tokio-current-thread", "smol-local"];
 
 /// How many requests are N.
 const REQUESTS: u64 = 1_280;
@@ -84,33 +87,41 @@ pub(super) const COUNTERS: &[Counter] = &[
 enum Traffic {
     /// Requests, on so many connections.
     Requests(usize),
+    /// The same, with a time-out of 5 s around each read.
+    Limited(usize),
     /// Connections, one after the other, with a request each.
     Visits,
     /// None: an executor does this by itself.
     Job(&'static str, &'static str),
+    /// None: timers are made, polled and dropped while so many others are pending.
+    Timers(usize),
 }
 
 impl Traffic {
     fn name(self) -> String {
         match self {
             Traffic::Requests(connections) => format!("C={connections} 64 B"),
+            Traffic::Limited(connections) => format!("C={connections} 64 B, limited to 5 s"),
             Traffic::Visits => "a connection".to_owned(),
             Traffic::Job(_, name) => name.to_owned(),
+            Traffic::Timers(pending) => format!("a timer, {pending} pending"),
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
-            Traffic::Requests(_) => "1/request",
+            Traffic::Requests(_) | Traffic::Limited(_) => "1/request",
             Traffic::Visits => "1/connection",
-            Traffic::Job(..) => "1",
+            Traffic::Job(..) | Traffic::Timers(_) => "1",
         }
     }
 
     fn subjects(self) -> &'static [&'static str] {
         match self {
             Traffic::Job(..) => executors::ONE_THREAD,
-            _ => SERVERS,
+            Traffic::Timers(_) => timers::SUBJECTS,
+            Traffic::Limited(_) => LIMITED,
+            Traffic::Requests(_) | Traffic::Visits => SERVERS,
         }
     }
 }
@@ -118,7 +129,14 @@ impl Traffic {
 pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for counter in COUNTERS {
-        let mut traffics = vec![Traffic::Requests(1), Traffic::Requests(64), Traffic::Visits];
+        let mut traffics = vec![
+            Traffic::Requests(1),
+            Traffic::Requests(64),
+            Traffic::Limited(64),
+            Traffic::Visits,
+            Traffic::Timers(0),
+            Traffic::Timers(10_000),
+        ];
         if counter.program == "valgrind" {
             let jobs = executors::COUNTED.iter();
             traffics.extend(jobs.map(|(what, name)| Traffic::Job(what, name)));
@@ -174,7 +192,7 @@ impl Counter {
     pub(super) fn per_request(&self, server: &str, connect: &Connect<'_>) -> io::Result<f64> {
         let serve = |requests| {
             self.counted(|tool| {
-                serve(tool, server, false, |process, address| {
+                serve(tool, server, Spec::echo(64), |process, address| {
                     rounds(process, &mut connect(address)?, requests)
                 })
             })
@@ -187,25 +205,27 @@ impl Counter {
     /// What there was to do, so many times, and how much was done for it.
     fn run(&self, subject: &str, traffic: Traffic, times: u64) -> io::Result<(u64, u64)> {
         let requests = times * REQUESTS;
+        let mut spec = Spec::echo(64);
         self.counted(|tool| match traffic {
             Traffic::Job(what, _) => {
                 let what = format!("{what} {times}");
-                let mut process = Measured::job(&["executors", &what, subject], tool)?;
-                let line = process.line()?;
-                process.finish()?;
-                line.trim()
-                    .parse()
-                    .map_err(|_| io::Error::other(format!("{subject} said {line:?}")))
+                work(tool, &["executors", &what, subject])
             }
-            Traffic::Requests(connections) => {
-                serve(tool, subject, false, |process, address| {
+            Traffic::Timers(pending) => {
+                let (pending, times) = (pending.to_string(), times.to_string());
+                work(tool, &["timers", "count", &pending, &times, subject])
+            }
+            Traffic::Requests(connections) | Traffic::Limited(connections) => {
+                spec.timeout = matches!(traffic, Traffic::Limited(_));
+                serve(tool, subject, spec, |process, address| {
                     let mut load = Load::connect(address, connections, 64)?;
                     rounds(process, &mut load, requests)
                 })?;
                 Ok(requests)
             }
             Traffic::Visits => {
-                serve(tool, subject, true, |process, address| {
+                spec.once = true;
+                serve(tool, subject, spec, |process, address| {
                     let mut visits = Visits::new(address, 1)?;
                     for _ in 0..requests {
                         machine::wait_until_asleep(process.id())?;
@@ -246,16 +266,24 @@ impl Counter {
     }
 }
 
-/// A server's whole life, in which `talk` talks to it. `once`: it hangs up after an answer.
+/// The whole life of a process that does a job: how many units of it.
+fn work(tool: &[OsString], job: &[&str]) -> io::Result<u64> {
+    let mut process = Measured::job(job, tool)?;
+    let line = process.line()?;
+    process.finish()?;
+    line.trim()
+        .parse()
+        .map_err(|_| io::Error::other(format!("{job:?} said {line:?}")))
+}
+
+/// A server's whole life, in which `talk` talks to it.
 fn serve(
     tool: &[OsString],
     server: &str,
-    once: bool,
+    spec: Spec,
     talk: impl FnOnce(&Measured, SocketAddr) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut spec = Spec::echo(64);
-    spec.ends = true;
-    spec.once = once;
+    let spec = Spec { ends: true, ..spec };
     let server = named(server).expect("a server's name");
     let (process, address) = Measured::server(server, spec, tool)?;
     talk(&process, address)?;

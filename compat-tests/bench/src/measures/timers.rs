@@ -25,7 +25,7 @@ use crate::heap;
 use crate::machine;
 use crate::spread::Histogram;
 
-const SUBJECTS: &[&str] = &["untether", "tokio", "async-io"];
+pub(super) const SUBJECTS: &[&str] = &["untether", "tokio", "async-io"];
 
 const COST: &[Metric] = &[
     Metric::compared("create + poll + drop", "ns"),
@@ -116,6 +116,13 @@ fn work_on<R: Runtime>(job: &[&str]) -> io::Result<()> {
                 cost_on_two_threads::<R>(pending, length)
             }
         }
+        ["count", pending, times] => {
+            count::<R>(
+                pending.parse().expect("a number"),
+                times.parse().expect("a number"),
+            );
+            Ok(())
+        }
         ["lateness"] => {
             machine::pin_to(machine::SERVER_CORE)?;
             answer(|| R::block_on(lateness::<R>()))
@@ -160,16 +167,21 @@ fn others<R: Runtime>(cx: &mut Context<'_>, pending: usize) -> Vec<Pin<Box<R::Ti
     (0..pending).map(|_| other()).collect()
 }
 
+/// Makes, polls and drops so many timers.
+fn make_and_drop<R: Runtime>(cx: &mut Context<'_>, length: Duration, timers: u32) {
+    for _ in 0..timers {
+        let timer = pin!(R::timer(length));
+        assert!(black_box(timer.poll(cx)).is_pending());
+    }
+}
+
 /// Makes, polls and drops timers for a while: nanoseconds for each, on the wall and of this thread's CPU time.
 fn cost<R: Runtime>(cx: &mut Context<'_>, length: Duration) -> [f64; 2] {
     const WINDOW: Duration = Duration::from_millis(20);
     let (start, cpu) = (Instant::now(), machine::thread_cpu_ns());
     let mut timers = 0;
     loop {
-        for _ in 0..500 {
-            let timer = pin!(R::timer(length));
-            assert!(black_box(timer.poll(cx)).is_pending());
-        }
+        make_and_drop::<R>(cx, length, 500);
         timers += 500;
         let elapsed = start.elapsed();
         if elapsed >= WINDOW {
@@ -187,6 +199,18 @@ fn cost_on_one_thread<R: Runtime>(pending: usize, length: Duration) -> io::Resul
         drop(others);
         Poll::Ready(answered)
     }))
+}
+
+/// Makes, polls and drops timers, and says how many.
+fn count<R: Runtime>(pending: usize, times: u32) {
+    const TIMERS: u32 = 10_000;
+    R::block_on(poll_fn(|cx| {
+        let others = others::<R>(cx, pending);
+        make_and_drop::<R>(cx, Duration::from_secs(5), times * TIMERS);
+        drop(others);
+        Poll::Ready(())
+    }));
+    println!("{}", times * TIMERS);
 }
 
 fn cost_on_two_threads<R: Runtime>(pending: usize, length: Duration) -> io::Result<()> {
