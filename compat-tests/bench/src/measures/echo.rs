@@ -4,6 +4,7 @@
 //! request, as the load generator sees it; with all connections busy it is mostly the time in the queue.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::args::Args;
@@ -11,7 +12,7 @@ use crate::child::Measured;
 use crate::figure::{Figure, Metric};
 use crate::load::Load;
 use crate::machine::{self, CpuClock};
-use crate::servers::{Server, Spec, named};
+use crate::servers::{Place, Server, Spec, named};
 use crate::window::Contest;
 
 /// A case of some servers under some load.
@@ -126,11 +127,20 @@ struct Entrant {
 
 impl Entrant {
     fn new(name: String, server: &Server, spec: Spec, case: &Case) -> io::Result<Entrant> {
-        let (process, address) = Measured::server(server, spec, &[])?;
+        let server = Measured::server(server, spec, &[])?;
+        Entrant::connect(name, server, case.connections, case.message)
+    }
+
+    fn connect(
+        name: String,
+        (process, address): (Measured, SocketAddr),
+        connections: usize,
+        message: usize,
+    ) -> io::Result<Entrant> {
         Ok(Entrant {
             name,
             cpu: process.cpu_clock()?,
-            load: Load::connect(address, case.connections, case.message)?,
+            load: Load::connect(address, connections, message)?,
             process,
         })
     }
@@ -229,6 +239,39 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
                     .filter(|figure| index == 0 || figure.subject != base),
             );
         }
+    }
+    Ok(figures)
+}
+
+/// The same with servers that are other programs; the first is the base.
+pub(super) fn ask_guests(args: &Args) -> io::Result<Vec<Figure>> {
+    const MESSAGE: usize = 64;
+    let place = if args.unpinned {
+        Place::Anywhere
+    } else {
+        Place::OneCore
+    };
+    let mut figures = Vec::new();
+    for connections in [1, 64, 1024] {
+        let case = format!("C={connections} {MESSAGE} B");
+        if !args.wants("guests", &case, true) {
+            continue;
+        }
+        let entrants = args.server.iter().map(|guest| {
+            let server = Measured::guest(guest, place)?;
+            Entrant::connect(guest.name.clone(), server, connections, MESSAGE)
+        });
+        let contest = Contest {
+            measure: "guests",
+            case: &case,
+            metrics: METRICS,
+            rounds: args.rounds(),
+        };
+        figures.extend(contest.run(
+            &mut entrants.collect::<io::Result<Vec<_>>>()?,
+            |entrant| entrant.name.clone(),
+            |entrant| entrant.window(args.window()),
+        )?);
     }
     Ok(figures)
 }
