@@ -32,8 +32,10 @@ pub(crate) struct Shared {
     turns: AtomicU32,
 }
 
-/// Nobody: whoever parks drives.
-pub(crate) struct Driver;
+/// Nobody: whoever parks drives, as the owner or as a guest.
+pub(crate) struct Driver {
+    has_guests: bool,
+}
 
 /// Not one of loom's atomics, for nothing depends on the order in which two threads look at the clock.
 #[derive(Clone)]
@@ -45,15 +47,20 @@ pub(crate) struct Clock {
 impl Reactor {
     /// Time flies.
     pub(crate) fn new() -> Reactor {
-        Reactor::with_step(1_000_000_000)
+        Reactor::with_step(1_000_000_000, false)
+    }
+
+    /// Time flies, and those who park are guests.
+    pub(crate) fn of_guests() -> Reactor {
+        Reactor::with_step(1_000_000_000, true)
     }
 
     /// Time stands still.
     pub(crate) fn frozen() -> Reactor {
-        Reactor::with_step(0)
+        Reactor::with_step(0, false)
     }
 
-    fn with_step(step: u64) -> Reactor {
+    fn with_step(step: u64, has_guests: bool) -> Reactor {
         let clock = Clock {
             now: Arc::default(),
             step,
@@ -62,7 +69,7 @@ impl Reactor {
             shared: Arc::new(Shared {
                 chair: Chair::new(),
                 watch: Watch::default(),
-                driver: Driver,
+                driver: Driver { has_guests },
                 deadlines: Deadlines::new(1),
                 poller: Poller::new(clock.clone()),
                 clock,
@@ -136,7 +143,7 @@ impl Shared {
 
 impl Driver {
     pub(crate) fn is_automatic(&self) -> bool {
-        false
+        self.has_guests
     }
 }
 

@@ -13,6 +13,7 @@ mod closing;
 mod debug;
 mod fork;
 mod global;
+mod guests;
 mod interest;
 mod moving;
 mod park;
