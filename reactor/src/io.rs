@@ -47,6 +47,19 @@ safe!(
     std::process::ChildStderr,
 );
 
+#[cfg(std_has_pipes)]
+#[allow(clippy::incompatible_msrv, reason = "only where std has them")]
+mod pipes {
+    use std::io;
+
+    use super::IoSafe;
+
+    // SAFETY: (1) std's methods take the handle by reference. (2) The constant is false.
+    unsafe impl IoSafe for io::PipeReader {}
+    // SAFETY: the same.
+    unsafe impl IoSafe for io::PipeWriter {}
+}
+
 // SAFETY: (1) the methods take the handle by reference. (2) They are recv, send and their vectored forms.
 unsafe impl IoSafe for std::net::TcpStream {
     const READS_ARE_SYSTEM_CALLS: bool = true;

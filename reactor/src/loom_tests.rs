@@ -155,7 +155,7 @@ fn attempt<H: House>(
         }
         if seen.has(bits::READ) == 0 {
             match source.wait(index, place.again(), waker, here)? {
-                Waited::Pending => return Ok(None),
+                Waited::Pending | Waited::Still => return Ok(None),
                 Waited::Ready => continue,
             }
         }
@@ -179,7 +179,7 @@ fn ready<H: House>(
     here: &H,
 ) -> io::Result<Option<()>> {
     while source.observe().has(place.wants()) == 0 {
-        if source.wait(index, place.again(), waker, here)? == Waited::Pending {
+        if source.wait(index, place.again(), waker, here)? != Waited::Ready {
             return Ok(None);
         }
     }

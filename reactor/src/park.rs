@@ -5,6 +5,11 @@
 //! the seat is empty (its last owner computes); while one thread sits there and nothing happens it sleeps without a
 //! limit, and whoever leaves calls it. So a reactor with a parked thread is never left undriven for longer than that.
 //!
+//! A reactor that has a thread of ours (`Policy::Auto`) may have guests: threads that park there, to drive what they
+//! wait for. Guests serve each other's tasks, so there the seat goes to whoever has the work. Who wakes another guest
+//! leaves the seat to them, for they will be back once their tasks have run; and the watcher, which may be our thread, sits
+//! down only when nobody has made a turn for the length of a look.
+//!
 //! The word of a parker:
 //!
 //! | from → to                     | call      | by        | ordering, and why                                        |
@@ -109,11 +114,14 @@ mod seam {
     use super::{ASLEEP, CALLED, ParkWord, SEATED};
     use crate::clock;
     use crate::os::Until;
-    use crate::reactor::Reactor;
-    use crate::sync::{Arc, Condvar, Mutex, lock};
+    use crate::reactor::{Reactor, Shared};
+    use crate::sync::{Arc, AtomicU32, Condvar, Mutex, Ordering, lock};
 
     /// How often the watcher looks whether the seat is empty, while others come and go.
     const LOOK: Duration = Duration::from_millis(1);
+    /// The same where there may be guests: it sits down only after a whole look without a turn, and each look costs those
+    /// who work a trip through the scheduler.
+    const LOOK_OF_GUESTS: Duration = Duration::from_millis(4);
     /// How long a parked thread sleeps before it tries again, if the OS refuses the turn.
     const RETRY: Duration = Duration::from_millis(10);
 
@@ -212,16 +220,21 @@ mod seam {
             &self.inner.reactor
         }
 
-        /// Sleeps beside whoever drives, until the seat may be free or the time is over: the part of parking that is
-        /// not driving.
-        pub(crate) fn stand_by(&self, until: Until) {
+        /// Sleeps beside whoever drives, until nobody does, or the time is over, or there is no reason to `go_on`: the
+        /// part of parking that is not driving.
+        pub(crate) fn stand_by(&self, until: Until, go_on: impl Fn() -> bool) {
             let deadline = match until {
                 Until::Now => return,
                 Until::Forever => None,
                 Until::At(deadline) => Some(deadline),
             };
-            let watch = &self.inner.reactor.shared().watch;
-            watch.join(&self.inner).wait(deadline);
+            let shared = self.inner.reactor.shared();
+            let mut post = shared.watch.join(&self.inner);
+            while !post.wait(deadline) && go_on() {
+                if deadline.is_some_and(|deadline| deadline <= shared.now_ns()) {
+                    return;
+                }
+            }
         }
 
         fn park_until(&self, deadline: Option<u64>) -> bool {
@@ -229,6 +242,7 @@ mod seam {
             let shared = inner.reactor.shared();
             let mut post = None;
             let mut waiting = shared.spin.waiting();
+            let mut may_sit = true;
             loop {
                 if inner.word.consume() {
                     waiting.is_over(|| shared.now_ns());
@@ -238,27 +252,40 @@ mod seam {
                     waiting.is_over(|| shared.now_ns());
                     return false;
                 }
-                let until = if waiting.looks(|| shared.now_ns()) {
-                    Until::Now
-                } else {
-                    deadline.map_or(Until::Forever, Until::At)
-                };
-                match inner.reactor.harvest(until, Some(&inner.word)).wake() {
-                    Ok(turn) if turn.events + turn.timers > 0 => {
-                        waiting.is_over(|| shared.now_ns());
-                    }
-                    Ok(turn) if turn.seated => {}
-                    Ok(_) if shared.driver.is_automatic() => inner.sleep(deadline),
-                    Ok(_) => post
-                        .get_or_insert_with(|| shared.watch.join(inner))
-                        .wait(deadline),
-                    // No descriptors left, say. There is nobody to report to: whoever wants to wait for I/O is told.
-                    Err(_) => {
-                        let retry = shared.now_ns() + RETRY.as_nanos() as u64;
-                        inner.sleep(Some(deadline.map_or(retry, |at| at.min(retry))));
+                if may_sit {
+                    let until = if waiting.looks(|| shared.now_ns()) {
+                        Until::Now
+                    } else {
+                        deadline.map_or(Until::Forever, Until::At)
+                    };
+                    let roused = shared.watch.roused();
+                    match inner.reactor.harvest(until, Some(&inner.word)).wake() {
+                        Ok(turn) => {
+                            if turn.events + turn.timers > 0 {
+                                waiting.is_over(|| shared.now_ns());
+                            }
+                            if turn.seated && !shared.has_gone_to_another(roused) {
+                                continue;
+                            }
+                        }
+                        // No descriptors left, say. There is nobody to report to: whoever wants to wait for I/O is told.
+                        Err(_) => {
+                            let retry = shared.now_ns() + RETRY.as_nanos() as u64;
+                            inner.sleep(Some(deadline.map_or(retry, |at| at.min(retry))));
+                            continue;
+                        }
                     }
                 }
+                let post = post.get_or_insert_with(|| shared.watch.join(inner));
+                may_sit = post.wait(deadline);
             }
+        }
+    }
+
+    impl Shared {
+        /// Whether the work is with another guest since `roused` was read: it shall have the seat.
+        pub(crate) fn has_gone_to_another(&self, roused: u32) -> bool {
+            self.driver.is_automatic() && self.watch.roused() != roused
         }
     }
 
@@ -311,7 +338,10 @@ mod seam {
         fn unpark(&self) -> bool {
             match self.word.notify() {
                 SEATED => self.reactor.wake_driver(),
-                ASLEEP | CALLED => self.signal(),
+                ASLEEP | CALLED => {
+                    self.reactor.shared().watch.rouse();
+                    self.signal();
+                }
                 _ => return false,
             }
             true
@@ -364,6 +394,8 @@ mod seam {
     #[derive(Default)]
     pub(crate) struct Watch {
         sleepers: Mutex<Sleepers>,
+        /// How often a sleeper was unparked. Guides whoever may drive; nothing hangs on it.
+        roused: AtomicU32,
     }
 
     #[derive(Default)]
@@ -379,6 +411,14 @@ mod seam {
     }
 
     impl Watch {
+        pub(crate) fn roused(&self) -> u32 {
+            self.roused.load(Ordering::Relaxed)
+        }
+
+        fn rouse(&self) {
+            self.roused.fetch_add(1, Ordering::Relaxed);
+        }
+
         /// By who leaves the chair and was told that the watcher relies on it.
         pub(crate) fn call(&self) {
             let watcher = lock(&self.sleepers).watcher.clone();
@@ -415,27 +455,37 @@ mod seam {
                 .is_some_and(|watcher| Arc::ptr_eq(watcher, self.inner))
         }
 
-        /// Sleeps until notified, called, the deadline, or it is time to look whether the seat is empty.
+        /// Sleeps until notified, called, the deadline, or it is time to look whether the seat is empty. True: do.
         ///
         /// ASLEEP comes first, so that whoever hands the watch on, or leaves the chair after `relax`, can call.
-        fn wait(&mut self, deadline: Option<u64>) {
+        fn wait(&mut self, deadline: Option<u64>) -> bool {
             let inner = self.inner;
             if !inner.word.begin(ASLEEP) {
-                return;
+                return false;
             }
+            let shared = inner.reactor.shared();
+            let is_empty;
             if self.keeps_watch() {
-                let shared = inner.reactor.shared();
                 let before = shared.turns();
-                let look = shared.now_ns() + LOOK.as_nanos() as u64;
+                let length = if shared.driver.is_automatic() {
+                    LOOK_OF_GUESTS
+                } else {
+                    LOOK
+                };
+                let look = shared.now_ns() + length.as_nanos() as u64;
                 inner.doze(Some(deadline.map_or(look, |at| at.min(look))));
-                let relaxes = inner.word.is_asleep() && shared.turns() == before;
-                if relaxes && shared.chair.relax() {
+                let nothing_happens = inner.word.is_asleep() && shared.turns() == before;
+                is_empty = nothing_happens && !shared.chair.relax();
+                if nothing_happens && !is_empty {
                     inner.doze(deadline);
                 }
             } else {
                 inner.doze(deadline);
+                is_empty = false;
             }
             inner.word.end();
+            // Where there are no guests, whoever looks sits down.
+            is_empty || !shared.driver.is_automatic()
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! | transition       | call      | by         | rule                                                                       |
 //! |------------------|-----------|------------|----------------------------------------------------------------------------|
-//! | +bits, +1 count  | `deliver` | the driver | one read-modify-write, refused if the generation is not the event's or the source is RETIRED; then, if WAITING, takes the wakers concerned |
+//! | +bits, +1 count  | `deliver` | the driver | one read-modify-write, refused if the generation is not the event's or the source is RETIRED; then, if WAITING, takes the wakers concerned, under the mutex, as far as the bits still stand |
 //! | none             | `observe` | any task   | the snapshot goes with the attempt                                          |
 //! | −READY −CLOSED   | `forget`  | any task   | after `WouldBlock`, of that direction, only if the count is the snapshot's  |
 //! | −READY           | `drained` | any task   | after a short transfer on a byte stream, same condition; CLOSED stays, for the end that arrived with the last data |
@@ -19,6 +19,10 @@
 //! first: `wait` finds the bits in the value that its `fetch_or` returns, and takes its waker back. Wait first:
 //! `deliver` finds WAITING, and the waker is under the mutex, for it was left before the bit was set. Nor does `forget`
 //! erase an event that the attempt did not see: the count would differ. One word decides, so no SeqCst.
+//!
+//! Nor is one lost because `deliver` takes wakers only for bits that still stand: who cleared one after the event has
+//! seen the event, for the count was the same, and found that nothing is left. To wake for it would send a task to look
+//! in vain, or one that has looked already and left its waker for the next event.
 //!
 //! WAITING outlives the wait that it was set for, because most often the next one comes before the next event: two
 //! read-modify-writes less for each. A `wait` that finds it set, under the mutex, only reads the word, and may miss an
@@ -129,6 +133,8 @@ pub(crate) enum Waited {
     Ready,
     /// The waker stays, and will be woken.
     Pending,
+    /// The same; and it was there already, so nobody has been woken since it was left.
+    Still,
 }
 
 /// Where a waiter leaves its waker, and what for.
@@ -157,6 +163,11 @@ impl<'a> Place<'a> {
             wants,
             entry: Some(entry),
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_slot(&self) -> bool {
+        self.entry.is_none()
     }
 
     #[inline]
@@ -280,10 +291,12 @@ impl Source {
             return;
         }
         let mut waiters = lock(&self.waiters);
-        if !generation.matches(self.word.load(Relaxed)) {
+        let now = self.word.load(Relaxed);
+        if !generation.matches(now) {
             return; // Whoever moved it under the lock has had it reported anew, or woken everybody.
         }
-        let taken = waiters.take(news, wakers);
+        // What is gone already was taken by an attempt that has seen this event, and found no more.
+        let taken = waiters.take(news & now, wakers);
         if !edge {
             self.arm_anew(&mut waiters, here, index, wakers);
         } else if !taken {
@@ -376,7 +389,12 @@ impl Source {
         drop(unwanted);
         match displaced {
             Some(Displaced::Other(waker)) => crate::turn::wake(waker),
-            Some(Displaced::Same(waker)) => drop(waker),
+            Some(Displaced::Same(waker)) => {
+                drop(waker);
+                if let Ok(Waited::Pending) = outcome {
+                    return Ok(Waited::Still);
+                }
+            }
             None => {}
         }
         outcome

@@ -187,10 +187,13 @@ mod driver {
         driver.presence.retire(|| false);
     }
 
-    /// One turn; then the tasks it has woken may catch up.
+    /// One turn; then the tasks it has woken may catch up. If one of them is a guest's, it is the guests' to drive, as long
+    /// as they do.
     fn turn(beside: &Parker, catch_up: &mut CatchUp, until: Until) {
         let reactor = beside.reactor();
         let shared = reactor.shared();
+        let stand_by = || beside.stand_by(until, || !reactor.is_ended());
+        let roused = shared.watch.roused();
         let gate = &shared.driver.gate;
         let harvest = reactor.harvest(until, None);
         let tasks = harvest.tasks();
@@ -200,7 +203,8 @@ mod driver {
         }
         match harvest.wake() {
             // A guest drives: somebody who parks there, or calls `turn`.
-            Ok(turn) if !turn.seated => beside.stand_by(until),
+            Ok(turn) if !turn.seated => stand_by(),
+            Ok(_) if shared.has_gone_to_another(roused) => stand_by(),
             Ok(_) => {}
             // There is nobody to report to; whoever waits gets an error of its own when it tries.
             Err(_) => std::thread::sleep(RETRY),

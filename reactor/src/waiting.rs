@@ -4,6 +4,10 @@
 //! out to be stale, and wait if nothing is left. The futures here are what `readable` and `writable` return; dropping
 //! one takes its entry off the source's list, and nothing else.
 //!
+//! On the global reactor another thread delivers the events, and may be about to. So a task that is polled once more for
+//! the same operation, nobody having woken it, tries it once more: what is there is there. Where the thread that polls is
+//! the one that drives, that would cost a system call for each task that waits for several things, and nothing is late.
+//!
 //! Not here: why no event is missed (`source`), who wakes (`turn`).
 
 use std::borrow::Borrow;
@@ -40,6 +44,7 @@ impl Handle {
         was_short: impl Fn(&R) -> bool,
     ) -> Poll<io::Result<R>> {
         let source = self.slot.source;
+        let mut again = place.is_slot();
         loop {
             let seen = self.look()?;
             if seen.has(direction.bits()) != 0 || *first {
@@ -61,18 +66,34 @@ impl Handle {
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             } else {
-                ready!(self.wait(cx, &mut place))?;
+                ready!(self.wait(cx, &mut place, &mut again, first))?;
             }
         }
     }
 
-    /// Waits until something that `place` wants is there. Ready: look again.
-    fn wait(&self, cx: &Context<'_>, place: &mut Place<'_>) -> Poll<io::Result<()>> {
+    /// Waits until something that `place` wants is there. Ready: look again; and if `again` was true, and there is a
+    /// reason to, `first` is true now and `again` is not.
+    fn wait(
+        &self,
+        cx: &Context<'_>,
+        place: &mut Place<'_>,
+        again: &mut bool,
+        first: &mut bool,
+    ) -> Poll<io::Result<()>> {
         let place = place.again();
         let (source, index) = (self.slot.source, self.slot.index);
-        match with_current(|here| source.wait(index, place, cx.waker(), here))? {
+        let (waited, is_hosted) = with_current(|here| {
+            let waited = source.wait(index, place, cx.waker(), here);
+            (waited, here.shared().driver.is_automatic())
+        });
+        match waited? {
             Waited::Ready => Poll::Ready(Ok(())),
-            Waited::Pending => {
+            Waited::Still if *again && is_hosted => {
+                *again = false;
+                *first = true;
+                Poll::Ready(Ok(()))
+            }
+            Waited::Pending | Waited::Still => {
                 budget::refill();
                 Poll::Pending
             }
@@ -165,7 +186,7 @@ impl Handle {
             let set = seen.has(wants);
             if set == 0 {
                 *asked = true;
-                ready!(self.wait(cx, &mut place))?;
+                ready!(self.wait(cx, &mut place, &mut false, &mut false))?;
                 continue;
             }
             match self.raw.confirm(wants, set)? {

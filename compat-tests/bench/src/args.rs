@@ -45,6 +45,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) svg: Option<PathBuf>,
 
+    /// Instead of our own cases: a server of yours, a command that prints its port and echoes until its standard input
+    /// ends; may be repeated, and the others are compared with the first
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = Guest::parse)]
+    pub(crate) server: Vec<Guest>,
+
+    /// Let servers of yours run on any core
+    #[arg(long)]
+    pub(crate) unpinned: bool,
+
     /// How many rounds [default: 9 if quick, 31 if full]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: Option<u32>,
@@ -61,6 +70,25 @@ pub(crate) enum Extent {
     Quick,
     /// All cases, enough rounds for quartiles that mean something
     Full,
+}
+
+/// A server that is no part of this program.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) name: String,
+    pub(crate) command: Vec<String>,
+}
+
+impl Guest {
+    fn parse(argument: &str) -> Result<Guest, String> {
+        let (name, command) = argument.split_once('=').ok_or("NAME=COMMAND is wanted")?;
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        if command.is_empty() {
+            return Err("the command is missing".to_owned());
+        }
+        let name = name.to_owned();
+        Ok(Guest { name, command })
+    }
 }
 
 impl Args {

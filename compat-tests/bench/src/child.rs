@@ -8,10 +8,12 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
 
+use crate::args::Guest;
 use crate::machine::{self, CpuClock};
 use crate::measures;
-use crate::servers::{self, Server, Spec};
+use crate::servers::{self, Place, Server, Spec};
 
 const SERVE: &str = "serve-as-child";
 const WORK: &str = "work-as-child";
@@ -35,12 +37,31 @@ impl Measured {
         let mut arguments = vec![SERVE, server.name];
         arguments.extend(spec.iter().map(String::as_str));
         let mut child = Measured::start(tool, &arguments)?;
-        let port = child.line()?;
+        let address = child.address(server.name)?;
+        Ok((child, address))
+    }
+
+    /// A server that is another program, which runs where `place` says.
+    pub(crate) fn guest(guest: &Guest, place: Place) -> io::Result<(Measured, SocketAddr)> {
+        let (program, arguments) = guest.command.split_first().expect("a command");
+        let mut command = Command::new(program);
+        command.args(arguments);
+        // A thread's children run where it does.
+        let start = || place.take().and_then(|()| Measured::spawn(&mut command));
+        let child = thread::scope(|scope| scope.spawn(start).join());
+        let mut child = child.expect("starting does not panic")?;
+        let address = child.address(&guest.name)?;
+        Ok((child, address))
+    }
+
+    /// The first line of a server is its port.
+    fn address(&mut self, name: &str) -> io::Result<SocketAddr> {
+        let port = self.line()?;
         let port = port
             .trim()
             .parse()
-            .map_err(|_| io::Error::other(format!("{} did not start: {port:?}", server.name)))?;
-        Ok((child, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+            .map_err(|_| io::Error::other(format!("{name} did not start: {port:?}")))?;
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     /// A process that does `job` once for each line.
@@ -65,8 +86,11 @@ impl Measured {
                 command
             }
         };
+        Measured::spawn(command.args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> io::Result<Measured> {
         let mut process = command
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -127,3 +127,40 @@ fn the_watch_is_handed_on() {
         second.join().expect("no panic");
     });
 }
+
+#[test]
+fn no_unpark_of_two_guests_is_lost() {
+    check(|| {
+        let reactor = Reactor::of_guests();
+        let (one, two) = (Parker::new(&reactor), Parker::new(&reactor));
+        let unparkers = [one.unparker(), two.unparker()];
+        let second = thread::spawn(move || two.park());
+        let other = thread::spawn(move || {
+            for unparker in unparkers {
+                unparker.unpark();
+            }
+        });
+        one.park();
+        second.join().expect("no panic");
+        other.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_guest_takes_the_seat_that_another_has_left_to_a_third() {
+    check(|| {
+        let reactor = Reactor::of_guests();
+        let (guest, other) = (Parker::new(&reactor), Parker::new(&reactor));
+        let wakers = [Waker::from(other.unparker()), Waker::from(guest.unparker())];
+        // Once woken, by the guest perhaps, it never comes back.
+        let other = thread::spawn(move || other.park());
+        let world = thread::spawn(move || {
+            for waker in wakers {
+                reactor.happens(waker);
+            }
+        });
+        guest.park();
+        other.join().expect("no panic");
+        world.join().expect("no panic");
+    });
+}

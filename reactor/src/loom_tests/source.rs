@@ -135,6 +135,29 @@ fn dropping_one_entry_keeps_the_other() {
     });
 }
 
+/// The event was the answer to nobody's wait: the attempt that saw it found nothing, and waits for the next.
+#[test]
+fn an_event_that_an_attempt_has_seen_wakes_nobody() {
+    check(|| {
+        let (source, pipe) = registered(Hut::edge());
+        let task = Task::new();
+        let driver = thread::spawn({
+            let (source, pipe) = (source.clone(), pipe.clone());
+            move || pipe.report(&source, bits::READ_READY)
+        });
+        let place = Place::slot(Direction::Read);
+        let read = attempt(&source, INDEX, place, &task.waker(), &pipe.hut, || None);
+        assert_eq!(read.expect("it is open"), None);
+        driver.join().expect("no panic");
+        let finds_news = source.observe().has(bits::READ) != 0;
+        assert_eq!(
+            task.was_woken(),
+            finds_news,
+            "woken if there is news, and only then"
+        );
+    });
+}
+
 #[test]
 fn a_displaced_waker_is_woken() {
     check(|| {

@@ -36,8 +36,10 @@ pub(crate) struct Shared {
     turns: AtomicU32,
 }
 
-/// Nobody: whoever parks drives.
-pub(crate) struct Driver;
+/// Nobody: whoever parks drives, as the owner or as a guest.
+pub(crate) struct Driver {
+    has_guests: bool,
+}
 
 /// Not one of loom's atomics, for nothing depends on the order in which two threads look at the clock.
 #[derive(Clone)]
@@ -49,20 +51,25 @@ pub(crate) struct Clock {
 impl Reactor {
     /// Time flies.
     pub(crate) fn new() -> Reactor {
-        Reactor::with(1_000_000_000, Duration::ZERO)
+        Reactor::with(1_000_000_000, Duration::ZERO, false)
     }
 
     /// Time flies, and whoever parks looks once before it blocks.
     pub(crate) fn spinning() -> Reactor {
-        Reactor::with(1_000_000_000, Duration::from_micros(20))
+        Reactor::with(1_000_000_000, Duration::from_micros(20), false)
+    }
+
+    /// Time flies, and those who park are guests.
+    pub(crate) fn of_guests() -> Reactor {
+        Reactor::with(1_000_000_000, Duration::ZERO, true)
     }
 
     /// Time stands still.
     pub(crate) fn frozen() -> Reactor {
-        Reactor::with(0, Duration::ZERO)
+        Reactor::with(0, Duration::ZERO, false)
     }
 
-    fn with(step: u64, spin: Duration) -> Reactor {
+    fn with(step: u64, spin: Duration, has_guests: bool) -> Reactor {
         let clock = Clock {
             now: Arc::default(),
             step,
@@ -71,7 +78,7 @@ impl Reactor {
             shared: Arc::new(Shared {
                 chair: Chair::new(),
                 watch: Watch::default(),
-                driver: Driver,
+                driver: Driver { has_guests },
                 deadlines: Deadlines::new(1),
                 poller: Poller::new(clock.clone()),
                 clock,
@@ -157,7 +164,7 @@ impl Shared {
 
 impl Driver {
     pub(crate) fn is_automatic(&self) -> bool {
-        false
+        self.has_guests
     }
 }
 

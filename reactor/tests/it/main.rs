@@ -15,6 +15,7 @@ mod fork;
 #[cfg(target_os = "linux")]
 mod gate;
 mod global;
+mod guests;
 #[cfg(unix)]
 mod inline;
 mod interest;

@@ -422,3 +422,23 @@ fn readers_that_share_a_source_get_each_byte_once() {
         assert_eq!(total.load(std::sync::atomic::Ordering::Relaxed), 2000);
     });
 }
+
+#[test]
+#[cfg(std_has_pipes)]
+#[allow(clippy::incompatible_msrv, reason = "only where std has them")]
+fn an_anonymous_pipe_is_read_and_written() {
+    use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut reader = Async::new(reader).unwrap();
+    let mut writer = Async::new(writer).unwrap();
+    let mut heard = Vec::new();
+    let write = async {
+        writer.write_all(b"through the pipe").await.unwrap();
+        drop(writer);
+    };
+    crate::support::block_on(future::zip(reader.read_to_end(&mut heard), write))
+        .0
+        .unwrap();
+    assert_eq!(heard, b"through the pipe");
+}

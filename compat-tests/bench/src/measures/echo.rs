@@ -14,7 +14,7 @@ use crate::child::Measured;
 use crate::figure::{Figure, Metric};
 use crate::load::Load;
 use crate::machine::{self, CpuClock};
-use crate::servers::{Beside, Server, Spec, named};
+use crate::servers::{Beside, Place, Server, Spec, named};
 use crate::window::Contest;
 
 /// A case of some servers under some load.
@@ -212,11 +212,21 @@ struct Entrant {
 impl Entrant {
     fn new(name: String, server: &Server, spec: Spec, case: &Case) -> io::Result<Entrant> {
         let (process, address) = Measured::server(server, spec, &[])?;
+        let load = Load::connect(address, case.connections, case.message)?.with_gaps(case.gap);
+        Entrant::of(name, process, load, case.metrics())
+    }
+
+    fn of(
+        name: String,
+        process: Measured,
+        load: Load,
+        metrics: &'static [Metric],
+    ) -> io::Result<Entrant> {
         Ok(Entrant {
             name,
             cpu: process.cpu_clock()?,
-            load: Load::connect(address, case.connections, case.message)?.with_gaps(case.gap),
-            metrics: case.metrics(),
+            load,
+            metrics,
             process,
         })
     }
@@ -352,6 +362,40 @@ pub(super) fn ask(args: &Args) -> io::Result<Vec<Figure>> {
                     .filter(|figure| index == 0 || figure.subject != base),
             );
         }
+    }
+    Ok(figures)
+}
+
+/// The same with servers that are other programs; the first is the base.
+pub(super) fn ask_guests(args: &Args) -> io::Result<Vec<Figure>> {
+    const MESSAGE: usize = 64;
+    let place = if args.unpinned {
+        Place::Anywhere
+    } else {
+        Place::OneCore
+    };
+    let mut figures = Vec::new();
+    for connections in [1, 64, 1024] {
+        let case = format!("C={connections} {MESSAGE} B");
+        if !args.wants("guests", &case, true) {
+            continue;
+        }
+        let entrants = args.server.iter().map(|guest| {
+            let (process, address) = Measured::guest(guest, place)?;
+            let load = Load::connect(address, connections, MESSAGE)?;
+            Entrant::of(guest.name.clone(), process, load, METRICS)
+        });
+        let contest = Contest {
+            measure: "guests",
+            case: &case,
+            metrics: METRICS,
+            rounds: args.rounds(),
+        };
+        figures.extend(contest.run(
+            &mut entrants.collect::<io::Result<Vec<_>>>()?,
+            |entrant| entrant.name.clone(),
+            |entrant| entrant.window(args.window()),
+        )?);
     }
     Ok(figures)
 }
