@@ -206,10 +206,10 @@ impl Tally {
 }
 
 impl<T> ScopedTask<T> {
-    /// Whether it is done, or has panicked.
+    /// Whether it is done, or has panicked. After the scope, always.
     pub fn is_finished(&self) -> bool {
-        // The output is there a moment before the task says so.
-        self.task.as_ref().is_none_or(Task::is_finished) || lock(&self.output).is_some()
+        // Its future holds the other end until it is dropped, which the scope waits for; async-task says so a little later.
+        Arc::strong_count(&self.output) == 1
     }
 
     /// Has its future dropped as soon as a thread of the pool gets to it. The output, should there be one already, is
