@@ -103,6 +103,7 @@ mod os {
         Now,
         Forever,
         At(u64),
+        Machine(u64),
     }
 }
 
