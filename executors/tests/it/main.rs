@@ -14,6 +14,7 @@ mod per_core;
 mod pool;
 mod priority;
 mod shutdown;
+mod sim;
 mod storm;
 mod ticks;
 mod watched;
