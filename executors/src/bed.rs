@@ -5,6 +5,8 @@
 //! lives in the global one, which a thread of its own drives: slower, and correct. It does not park on the global
 //! reactor, whose chair belongs to that thread.
 //!
+//! Inside of a simulation, sleeping is what lets its time move.
+//!
 //! Not here: whether there is anything to sleep for (`bell`).
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,9 +14,12 @@ use std::time::Duration;
 
 use untether::{Parker, Reactor, Unparker};
 
+use crate::sim;
+
 #[derive(Debug)]
 pub(crate) enum Bed {
     Reactor(Parker),
+    Simulated(Parker, sim::Around),
     Plain(Arc<Plain>),
 }
 
@@ -34,14 +39,17 @@ pub(crate) struct Plain {
 impl Bed {
     pub(crate) fn new(reactor: Option<&Reactor>) -> Bed {
         match reactor {
-            Some(reactor) => Bed::Reactor(Parker::new(reactor)),
+            Some(reactor) => match sim::around(reactor) {
+                Some(sim) => Bed::Simulated(Parker::new(reactor), sim),
+                None => Bed::Reactor(Parker::new(reactor)),
+            },
             None => Bed::Plain(Arc::default()),
         }
     }
 
     pub(crate) fn reactor(&self) -> Option<&Reactor> {
         match self {
-            Bed::Reactor(parker) => Some(parker.reactor()),
+            Bed::Reactor(parker) | Bed::Simulated(parker, _) => Some(parker.reactor()),
             Bed::Plain(_) => None,
         }
     }
@@ -55,15 +63,16 @@ impl Bed {
 
     pub(crate) fn caller(&self) -> Caller {
         match self {
-            Bed::Reactor(parker) => Caller::Reactor(parker.unparker()),
+            Bed::Reactor(parker) | Bed::Simulated(parker, _) => Caller::Reactor(parker.unparker()),
             Bed::Plain(plain) => Caller::Plain(plain.clone()),
         }
     }
 
-    /// Sleeps until called.
+    /// Sleeps until called, or, in a simulation, until something has happened.
     pub(crate) fn sleep(&self) {
         match self {
             Bed::Reactor(parker) => parker.park(),
+            Bed::Simulated(parker, sim) => sim.sleep(parker),
             Bed::Plain(plain) => plain.sleep(),
         }
     }

@@ -8,6 +8,7 @@ use crate::local::{Local, LocalHandle, Remote};
 use crate::per_core::{Here, PerCore, PerCoreHandle};
 use crate::pool::{Pool, PoolHandle};
 use crate::priority::{Priority, PriorityHandle};
+use crate::sim::{Sim, SimHandle, SimRemote};
 
 fn unless(ended: bool) -> Result<(), SpawnError> {
     if ended {
@@ -125,6 +126,48 @@ impl LocalSpawn for LocalHandle {
 
 /// Runs the future as a detached task, unless the executor has ended. Needs the feature `futures-task`.
 impl Spawn for Remote {
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.status()?;
+        crate::Spawn::spawn(self, future).detach();
+        Ok(())
+    }
+
+    fn status(&self) -> Result<(), SpawnError> {
+        unless(self.is_ended())
+    }
+}
+
+/// Runs the future as a detached task. Needs the feature `futures-task`.
+impl Spawn for Sim {
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.spawn(future).detach();
+        Ok(())
+    }
+}
+
+/// Runs the future as a detached task. Needs the feature `futures-task`.
+impl LocalSpawn for Sim {
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.spawn(future).detach();
+        Ok(())
+    }
+}
+
+/// Runs the future as a detached task, unless the executor has ended. Needs the feature `futures-task`.
+impl LocalSpawn for SimHandle {
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.status_local()?;
+        self.spawn(future).detach();
+        Ok(())
+    }
+
+    fn status_local(&self) -> Result<(), SpawnError> {
+        unless(self.is_ended())
+    }
+}
+
+/// Runs the future as a detached task, unless the executor has ended. Needs the feature `futures-task`.
+impl Spawn for SimRemote {
     fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
         self.status()?;
         crate::Spawn::spawn(self, future).detach();

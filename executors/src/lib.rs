@@ -8,6 +8,7 @@
 //! | tasks that compute, or more of them than one core can serve          | [`Pool`]     | `Send`       | its own     |
 //! | connections that have little to do with each other, on many cores     | [`PerCore`]  | `!Send`      | its own, one per core |
 //! | tasks of which some are more urgent than others                      | [`Priority`] | `Send`       | its own     |
+//! | looking for mistakes in the order of things: every choice by a seed, virtual time | [`Sim`] | `!Send` | this one |
 //! | one call that blocks or computes for long                             | [`spawn_blocking()`] | a function, `Send` | those of `blocking` |
 //! | a library that starts tasks on whatever its user has                 | [`Spawn`], [`LocalSpawn`] | |            |
 //!
@@ -77,6 +78,8 @@ mod pool;
 mod priority;
 #[cfg(not(loom))]
 mod scope;
+#[cfg(not(loom))]
+pub mod sim;
 
 #[cfg(not(loom))]
 mod bed;
@@ -107,6 +110,7 @@ pub use self::{
     pool::{Pool, PoolBuilder, PoolHandle},
     priority::{Class, Priority, PriorityBuilder, PriorityHandle},
     scope::{Scope, ScopedTask},
+    sim::{Sim, SimBuilder, SimHandle, SimRemote},
     spawn::{LocalSpawn, Spawn},
     spawn_blocking::spawn_blocking,
     task::{FallibleTask, Task, TaskData},

@@ -932,7 +932,7 @@ impl Drop for EvictAtEnd<'_> {
 }
 
 /// A value that one thread uses and any may drop.
-struct OneThread<T> {
+pub(crate) struct OneThread<T> {
     owner: u64,
     value: T,
 }
@@ -944,14 +944,14 @@ struct OneThread<T> {
 unsafe impl<T: Send> Sync for OneThread<T> {}
 
 impl<T> OneThread<T> {
-    fn new(value: T) -> OneThread<T> {
+    pub(crate) fn new(value: T) -> OneThread<T> {
         OneThread {
             owner: thread_number(),
             value,
         }
     }
 
-    fn get(&self) -> Option<&T> {
+    pub(crate) fn get(&self) -> Option<&T> {
         (self.owner == thread_number()).then_some(&self.value)
     }
 }

@@ -3,11 +3,15 @@
 
 use crate::Task;
 
+use crate::sim;
+
 /// Runs a function that computes for long, or blocks, on a thread of its own kind, so that no executor waits for it.
 ///
 /// Unlike the tasks of an executor, it needs none: the task can be awaited anywhere. The threads are those of the crate
 /// [`blocking`](https://docs.rs/blocking): they start when needed, up to 500 (the environment variable
 /// `BLOCKING_MAX_THREADS` sets another limit), and end when idle. Awaiting the task gives the output, or the panic.
+///
+/// Called inside of a [`Sim`](crate::Sim), it starts a task there that waits for the answer, so that the simulation knows.
 ///
 /// # Cancel safety
 /// A task that is dropped, or cancelled, before a thread has begun it never runs. A function that has begun cannot be
@@ -32,5 +36,5 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    blocking::unblock(f)
+    sim::accompany(blocking::unblock(f))
 }

@@ -2,7 +2,8 @@
 //!
 //! A fast peer can keep a task busy for ever, and everything else on its thread waiting. Each success is charged to
 //! the task, known by its waker; when the budget is spent, the operation wakes the task and is pending once. No
-//! executor has to help. A wait that is really pending fills the budget again.
+//! executor has to help. A wait that is really pending fills the budget again. So does entering a reactor: an executor
+//! that enters its own for each poll knows that no poll depends on the ones before.
 //!
 //! Not here: what is charged (`waiting`).
 
@@ -32,7 +33,7 @@ pub(crate) fn charge(cx: &Context<'_>) -> bool {
     true
 }
 
-/// The task of this thread is going to wait in earnest.
+/// The task of this thread is going to wait in earnest, or is polled afresh.
 pub(crate) fn refill() {
     SPENT.set((0, 0));
 }

@@ -48,11 +48,19 @@ pub(crate) fn stale() -> io::Error {
 ///
 /// Not a `Once`: a child that is forked while another thread is in here would wait for that thread for ever. The word is
 /// NOBODY, the id of the process that is asking the OS, or DONE; a child finds its parent's id and asks anew.
+#[inline]
 pub(crate) fn watch() {
-    const NOBODY: u32 = 0;
-    const DONE: u32 = u32::MAX;
-    static WATCHED: AtomicU32 = AtomicU32::new(NOBODY);
+    if WATCHED.load(Ordering::Acquire) != DONE {
+        begin_watch();
+    }
+}
 
+const NOBODY: u32 = 0;
+const DONE: u32 = u32::MAX;
+static WATCHED: AtomicU32 = AtomicU32::new(NOBODY);
+
+#[cold]
+fn begin_watch() {
     let this = std::process::id();
     loop {
         match WATCHED.load(Ordering::Acquire) {

@@ -108,6 +108,7 @@ mod os {
         Now,
         Forever,
         At(u64),
+        Machine(u64),
     }
 }
 

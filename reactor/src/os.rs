@@ -84,6 +84,8 @@ pub(crate) enum Until {
     Forever,
     /// Until this deadline, in nanoseconds since `clock`'s epoch.
     At(u64),
+    /// The same, and by the machine's clock though the reactor may have another. A back end knows no other.
+    Machine(u64),
 }
 
 /// A poller. One thread at a time calls `wait` (the chair sees to it); everything else may be called by any thread at

@@ -45,6 +45,8 @@ pub(crate) struct Slot {
 /// # Panics
 /// If there are more sources at once than a key can name: 2^32, or 2^22 where a pointer has 32 bits.
 pub(crate) fn open(raw: RawSource) -> Slot {
+    // Before the lock is ever taken: a source may be made before there is any reactor.
+    fork::watch();
     let mut free = lock(&PAGES.free);
     let index = free.pop().unwrap_or_else(|| PAGES.extend());
     drop(free);

@@ -208,6 +208,32 @@ mod seam {
             self.park_until(Some(clock::deadline(deadline)))
         }
 
+        /// As [`Parker::park`], for at most `timeout` of the machine's time, whatever clock the reactor has. False: the
+        /// time is over.
+        ///
+        /// With a manual clock this is how to give the world outside a moment before the clock is moved.
+        pub fn park_machine_timeout(&self, timeout: Duration) -> bool {
+            let inner = &self.inner;
+            let ns = u64::try_from(timeout.as_nanos()).unwrap_or(clock::NEVER);
+            let end = clock::machine_now().saturating_add(ns);
+            loop {
+                if inner.word.consume() {
+                    return true;
+                }
+                if end <= clock::machine_now() {
+                    return false;
+                }
+                let harvest = inner
+                    .reactor
+                    .harvest(Until::Machine(end), Some(&inner.word));
+                match harvest.wake() {
+                    Ok(turn) if turn.seated => {}
+                    // Somebody else drives, or the OS refuses: here as in `park_until`, but simpler, for it is seldom.
+                    Ok(_) | Err(_) => inner.nap(),
+                }
+            }
+        }
+
         /// What ends this parker's wait.
         pub fn unparker(&self) -> Unparker {
             Unparker {
@@ -226,7 +252,7 @@ mod seam {
             let deadline = match until {
                 Until::Now => return,
                 Until::Forever => None,
-                Until::At(deadline) => Some(deadline),
+                Until::At(deadline) | Until::Machine(deadline) => Some(deadline),
             };
             let shared = self.inner.reactor.shared();
             let mut post = shared.watch.join(&self.inner);
@@ -357,6 +383,17 @@ mod seam {
         fn sleep(&self, deadline: Option<u64>) {
             if self.word.begin(ASLEEP) {
                 self.doze(deadline);
+                self.word.end();
+            }
+        }
+
+        /// Sleeps until notified, for `LOOK` at most.
+        fn nap(&self) {
+            if self.word.begin(ASLEEP) {
+                let guard = lock(&self.mutex);
+                if self.word.is_asleep() {
+                    drop(self.condition.wait_timeout(guard, LOOK));
+                }
                 self.word.end();
             }
         }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
+use crate::budget;
 use crate::chair::Chair;
 use crate::clock::{self, Clock};
 use crate::deadlines::Deadlines;
@@ -168,7 +169,8 @@ impl Reactor {
     }
 
     /// Runs `f` with this reactor as the current one of this thread. Calls nest; the one before is back afterwards,
-    /// after a panic too.
+    /// after a panic too. What operations the running task had already done in a row, after which it would have to yield,
+    /// is forgotten.
     ///
     /// Whoever enters a private reactor has to drive it soon after `f`, for nobody else will: what waits in it sleeps
     /// until then. So do not call somebody else's `block_on` within `f` for a future that waits for I/O: the thread that
@@ -182,6 +184,7 @@ impl Reactor {
             }
         }
         let _restore = Restore(ENTERED.replace(self));
+        budget::refill();
         f()
     }
 
@@ -228,6 +231,45 @@ impl Reactor {
                 "this back end has no descriptor to watch; call turn from a thread instead",
             )
         })
+    }
+
+    /// How many sources of this reactor somebody waits for. Looks at each source that is registered here: for
+    /// diagnostics, and for who wants to know whether the OS may still bring news.
+    ///
+    /// ```
+    /// use std::{future::Future, net::TcpListener, pin::pin, task::{Context, Waker}};
+    /// use untether::{Async, Reactor};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0))?;
+    /// {
+    ///     let mut accept = pin!(listener.accept());
+    ///     let cx = &mut Context::from_waker(Waker::noop());
+    ///     assert!(reactor.enter(|| accept.as_mut().poll(cx)).is_pending());
+    ///     assert_eq!(reactor.waited_for(), 1);
+    /// }
+    /// assert_eq!(reactor.waited_for(), 0);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn waited_for(&self) -> usize {
+        if self.shared.lodgers.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let sources = self.sources();
+        sources.iter().filter(|source| source.waiters > 0).count()
+    }
+
+    /// All that live here.
+    fn sources(&self) -> Vec<source::Inspected> {
+        let shared = &self.shared;
+        let tenants = {
+            let tenants = lock(&shared.tenants);
+            indices(&tenants.bits).collect::<Vec<_>>()
+        };
+        let sources = tenants.into_iter();
+        sources
+            .filter_map(|index| pages::get(index)?.inspect(shared.id))
+            .collect()
     }
 
     /// The clock that this reactor's timers go by.
@@ -510,10 +552,13 @@ impl Shared {
             return until;
         }
         if self.clock.is_manual() {
-            return Until::Forever;
+            return match until {
+                Until::Machine(_) => until,
+                _ => Until::Forever,
+            };
         }
         match (until, self.deadlines.next()) {
-            (Until::At(at), Some(next)) => Until::At(at.min(next)),
+            (Until::At(at) | Until::Machine(at), Some(next)) => Until::At(at.min(next)),
             (Until::Forever, Some(next)) => Until::At(next),
             (until, _) => until,
         }
@@ -793,14 +838,7 @@ impl fmt::Debug for Reactor {
     /// The whole state, for a person who looks at a program that hangs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shared = &self.shared;
-        let tenants = {
-            let tenants = lock(&shared.tenants);
-            indices(&tenants.bits).collect::<Vec<_>>()
-        };
-        let sources: Vec<_> = tenants
-            .into_iter()
-            .filter_map(|index| pages::get(index)?.inspect(shared.id))
-            .collect();
+        let sources = self.sources();
         let now = shared.clock.now_ns();
         let next = shared.deadlines.next();
         f.debug_struct("Reactor")

@@ -33,7 +33,7 @@ pub(crate) fn cases() -> Vec<Case> {
             a_future_that_is_not_woken_is_not_polled,
             "The runtime spins while there is nothing to do.",
         )
-        .needs(&[Need::PollsOnlyWhenWoken]),
+        .needs(&[Need::PollsOnlyWhenWoken, Need::RealTime]),
         Case::of(
             a_wake_after_the_end_is_harmless,
             "A late answer to a run that is over crashes the program.",

@@ -84,6 +84,9 @@ pub enum Need {
     Nesting,
     /// A runtime with timers of its own.
     OwnTimers,
+    /// A runtime whose timers go by the machine's time: the case compares the two, lets a thread take time that a timer is
+    /// to notice, or carries a timer from one run to another.
+    RealTime,
     /// A runtime that polls only what was woken.
     PollsOnlyWhenWoken,
     /// A runtime that polls as soon as it can.
@@ -107,6 +110,10 @@ impl Need {
             Need::OwnTimers => (
                 abilities.own_timers,
                 "this runtime has no timers of its own",
+            ),
+            Need::RealTime => (
+                !abilities.virtual_time,
+                "this runtime's time is not the machine's, by design",
             ),
             Need::PollsOnlyWhenWoken => (
                 !abilities.polls_unasked,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_lite::{AsyncReadExt, FutureExt};
 use untether::{Async, Reactor, Timer};
 
-use crate::case::Case;
+use crate::case::{Case, Need};
 use crate::gate::{Bell, Gate, announce, poll_with};
 use crate::scene::{Scene, Thread};
 use crate::wires::{LATE, fill, raw_tcp_pair, send_byte, take_byte, tcp_pair};
@@ -63,7 +63,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::of(
             a_timer_outlives_a_reactor,
             "A timer dies with the executor that happened to wait for it first.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             every_live_reactor_can_be_listed_and_printed,
             "A hang cannot be diagnosed.",

@@ -97,6 +97,9 @@ pub struct Abilities {
     pub own_timers: bool,
     /// It takes a millisecond or so from a wake to the poll, by design.
     pub polls_late: bool,
+    /// Its timers go by a time of its own, which jumps to the next one when there is nothing to do: time that threads, the
+    /// system, or another run take does not count there.
+    pub virtual_time: bool,
     /// It polls futures that were not woken, by design: futures must bear that, and it is no mistake.
     pub polls_unasked: bool,
 }

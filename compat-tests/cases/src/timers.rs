@@ -15,12 +15,12 @@ use crate::wires::{LATE, quiet};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::of(no_timer_is_early, "A time-out strikes before its time."),
+        Case::of(no_timer_is_early, "A time-out strikes before its time.").needs(&[Need::RealTime]),
         Case::of(
             short_timers_are_not_rounded_up,
             "Short sleeps take a millisecond or more longer than asked.",
         )
-        .needs(&[Need::PollsAtOnce, Need::Alone]),
+        .needs(&[Need::PollsAtOnce, Need::Alone, Need::RealTime]),
         Case::of(
             a_deadline_of_now_fires_at_once,
             "A sleep of no time sleeps, or a deadline that has passed never comes.",
@@ -28,27 +28,33 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::of(
             an_interval_does_not_drift,
             "A periodic task runs slower than its period.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             an_interval_can_begin_at_an_instant,
             "A periodic task starts at the wrong time.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             a_timer_can_be_moved_later,
             "A time-out that was extended strikes at the old time.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             a_timer_can_be_moved_earlier,
             "A time-out that was shortened strikes at the old time.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             a_fired_timer_can_be_set_again,
             "A timer can be used only once, or fires again at once.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             a_timer_set_to_the_past_is_ready,
             "A timer that was set to a moment that has passed never fires.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             far_deadlines_neither_panic_nor_fire,
             "A very long time-out crashes the program, or strikes at once.",
@@ -65,11 +71,12 @@ pub(crate) fn cases() -> Vec<Case> {
             ten_thousand_timers_all_fire,
             "With many timers some fire early, very late or never.",
         )
-        .needs(&[Need::Alone]),
+        .needs(&[Need::Alone, Need::RealTime]),
         Case::of(
             dropping_a_moved_timer_keeps_its_neighbour,
             "Cancelling one time-out cancels another with the same deadline.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             a_wake_may_drop_a_hundred_timers,
             "A task that is cancelled while timers fire deadlocks the reactor.",
@@ -77,19 +84,23 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::of(
             a_timer_polled_here_can_be_awaited_there,
             "A timer that moves to another thread never wakes it.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             a_timer_moved_while_awaited_wakes_its_task,
             "A time-out that another task shortens strikes at the old time.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             an_interval_set_while_awaited_wakes_its_task,
             "A period that another task changes is not kept.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             an_earlier_timer_cuts_a_long_sleep_short,
             "A short time-out strikes late because the reactor sleeps towards a long one.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             a_dropped_timer_wakes_nobody,
             "Cancelled time-outs still wake their tasks, or keep their memory.",
@@ -97,19 +108,23 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::of(
             timeout_gives_the_value_or_elapsed,
             "A time limit loses the value, or does not strike.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             missed_ticks_burst_by_default,
             "A periodic task that was held up loses ticks.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             missed_ticks_can_be_delayed,
             "A periodic task that was held up runs in a burst though told not to.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             missed_ticks_can_be_skipped,
             "A periodic task that was held up loses its rhythm though told to keep it.",
-        ),
+        )
+        .needs(&[Need::RealTime]),
         Case::of(
             foreign_timers_fire_beside_ours,
             "A runtime's own timers stop while its tasks wait for our I/O, or ours stop.",

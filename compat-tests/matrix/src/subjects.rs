@@ -18,6 +18,7 @@ mod untether_local;
 mod untether_per_core;
 mod untether_pool;
 mod untether_priority;
+mod untether_sim;
 
 /// A subject, and how the report presents it.
 #[derive(Clone, Debug)]
@@ -80,6 +81,16 @@ pub fn all() -> Vec<Entrant> {
             "pr",
             "classes of tasks, two threads; the idle one drives",
             untether_priority::UntetherPriority,
+        ),
+        Entrant::new(
+            "si",
+            "an order by a seed, virtual time; this thread drives",
+            untether_sim::UntetherSim::VirtualTime,
+        ),
+        Entrant::new(
+            "sr",
+            "an order by a seed, the machine's time; this thread drives",
+            untether_sim::UntetherSim::RealTime,
         ),
         Entrant::new(
             "fl",

@@ -20,6 +20,7 @@ mod pool;
 mod priority;
 mod scope;
 mod shutdown;
+mod sim;
 mod storm;
 mod ticks;
 mod watched;

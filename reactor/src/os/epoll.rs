@@ -95,7 +95,7 @@ impl Poller for Epoll {
         let timeout = match until {
             Until::Now => Some(&ZERO),
             Until::Forever => None,
-            Until::At(deadline) => {
+            Until::At(deadline) | Until::Machine(deadline) => {
                 self.alarm(deadline);
                 None
             }

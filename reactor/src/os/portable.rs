@@ -89,7 +89,7 @@ impl Poller for Portable {
                 .poller
                 .wait(&mut events, Some(std::time::Duration::ZERO)),
             Until::Forever => self.poller.wait(&mut events, None),
-            Until::At(deadline) => {
+            Until::At(deadline) | Until::Machine(deadline) => {
                 self.towards.store(deadline, Ordering::Release);
                 let result = self
                     .poller

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -149,4 +149,23 @@ fn another_task_has_a_budget_of_its_own() {
     spend(&one, MOST);
     spend(&other, MOST);
     spend(&one, MOST);
+}
+
+#[test]
+fn entering_a_reactor_forgets_what_was_done_before() {
+    let reactor = untether::Reactor::new().unwrap();
+    let (bell, waker) = Bell::new();
+    let operation = || {
+        let mut timer = Timer::at(Instant::now());
+        let poll = Pin::new(&mut timer).poll(&mut Context::from_waker(&waker));
+        poll.is_ready()
+    };
+    // The budget is that of the waker's task.
+    for _ in 0..3 {
+        let done = reactor.enter(|| (0..MOST).filter(|_| operation()).count());
+        assert_eq!(done, MOST);
+    }
+    assert_eq!(bell.rung(), 0);
+    assert!(!operation());
+    assert_eq!(bell.rung(), 1);
 }

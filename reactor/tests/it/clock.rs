@@ -184,3 +184,29 @@ fn a_parker_gives_up_by_the_clock_of_its_reactor() {
 fn the_clock_of_the_machine_is_not_ours_to_move() {
     Clock::system().advance(HOUR);
 }
+
+#[test]
+fn a_park_by_the_machines_time_ends_though_the_clock_stands_still() {
+    let (reactor, clock) = reactor();
+    let before = clock.now();
+    let parker = Parker::new(&reactor);
+    let _pending = reactor.enter(|| {
+        let mut timer = Timer::after(HOUR);
+        assert_eq!(poll_with(&mut timer, &waker(|| {})), Poll::Pending);
+        timer
+    });
+    let begun = std::time::Instant::now();
+    assert!(!parker.park_machine_timeout(Duration::from_millis(2)));
+    assert!(begun.elapsed() >= Duration::from_millis(2));
+    assert_eq!(clock.now(), before);
+}
+
+#[test]
+fn a_park_by_the_machines_time_is_cut_short_by_an_unpark() {
+    let (reactor, _clock) = reactor();
+    let parker = Parker::new(&reactor);
+    let unparker = parker.unparker();
+    let other = std::thread::spawn(move || unparker.unpark());
+    assert!(parker.park_machine_timeout(HOUR));
+    other.join().unwrap();
+}
