@@ -169,9 +169,12 @@ pub(crate) fn accompany<T: Send + 'static>(task: Task<T, ()>) -> Task<T, ()> {
     });
     // What `blocking` gives has no metadata, so what we give has none. It only looks whether the other is done: it can be
     // polled by whoever wakes it.
-    let (runnable, task) = async_task::spawn(member, |runnable: async_task::Runnable| {
+    let poll = |runnable: async_task::Runnable| {
         runnable.run();
-    });
+    };
+    let (runnable, task) = async_task::Builder::new()
+        .propagate_panic(true)
+        .spawn(|()| member, poll);
     runnable.schedule();
     task
 }
