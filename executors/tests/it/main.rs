@@ -11,6 +11,7 @@ mod fairness;
 mod fork;
 #[cfg(feature = "futures-task")]
 mod futures_task;
+mod hostile;
 mod io;
 mod local;
 mod metrics;
