@@ -8,6 +8,7 @@ mod examples;
 mod fork;
 #[cfg(feature = "futures-task")]
 mod futures_task;
+mod hostile;
 mod io;
 mod local;
 mod metrics;

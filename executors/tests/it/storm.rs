@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::task::Waker;
 use std::thread;
 
-use untether_executors::{Local, Pool, Spawn, Task, block_on};
+use untether_executors::{Class, Local, PerCore, Pool, Priority, Spawn, Task, block_on};
 
 use crate::{pending, yield_now};
 
@@ -75,6 +75,18 @@ fn a_pool_runs_a_hundred_thousand_tasks() {
 fn a_local_runs_a_hundred_thousand_tasks() {
     let local = Local::new();
     check(|tasks, wakers| local.run(storm(&local.remote(), tasks, wakers)));
+}
+
+#[test]
+fn a_per_core_runs_a_hundred_thousand_tasks() {
+    let cores = PerCore::new(3).unwrap();
+    check(|tasks, wakers| block_on(storm(&cores.handle(), tasks, wakers)));
+}
+
+#[test]
+fn a_priority_runs_a_hundred_thousand_tasks() {
+    let priority = Priority::new(3).unwrap();
+    check(|tasks, wakers| block_on(storm(&priority.handle(Class::Normal), tasks, wakers)));
 }
 
 #[test]
