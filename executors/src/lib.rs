@@ -19,12 +19,18 @@
 //!
 //! In all of them, a panic in a task reaches whoever awaits it and nobody else; dropping a [`Task`] cancels it; dropping
 //! the executor drops the futures of all its tasks, once each. A panic in the destructor of a task's future is printed
-//! by the panic hook, and goes no further.
+//! by the panic hook, and goes no further. Two panics are not survived, because async-task aborts the process then: one
+//! in the waker of whoever awaits a task (called, cloned or dropped), and one in the destructor of what a detached task
+//! returns or panics with.
 //!
 //! Every task has a number ([`TaskId`]) and, if it was started with one, a name; [`Hooks`] see both at each poll and each
-//! panic. All executors say in [`Metrics`] what they have done and are doing. [`yield_now()`] lets others run; [`spawn_blocking()`] takes work that blocks its thread elsewhere.
+//! panic. [`Metrics`] say what an executor has done and is doing. [`yield_now()`] lets others run; [`spawn_blocking()`]
+//! takes work that blocks its thread elsewhere.
 //!
 //! With the feature `futures-task` they are `futures_task::{Spawn, LocalSpawn}` as well, for libraries that ask for these.
+//!
+//! Programs to read and run are in `examples/`: a chat server (`Local`), a connection pool (`Pool`), a TCP proxy
+//! (`PerCore`), and a job queue (`Priority`).
 //!
 //! # Examples
 //!

@@ -55,6 +55,12 @@ const NEXT_MAX: u32 = 7;
 /// thread drives the executor's own reactor, or, if it is in one already, that one. Dropping the executor drops the
 /// futures of all its tasks, on this thread, before it returns.
 ///
+/// For tasks that share data, as `Rc` and `RefCell`, and for whatever one core can serve. It costs the least of all
+/// executors here: a task woken on this thread goes to a plain queue, without an atomic operation but those of the task
+/// itself; only one that is woken by another thread takes a concurrent queue and, if this thread sleeps, a system call.
+/// The price is that a task that computes holds up all others, and I/O: give such work to a [`Pool`](crate::Pool) or to
+/// [`spawn_blocking`](crate::spawn_blocking()). [`PerCore`](crate::PerCore) is one of these per core.
+///
 /// # Examples
 ///
 /// ```

@@ -56,6 +56,11 @@ use self::worker::Average;
 /// to 7 polls in a row may go to tasks that were just woken by the one before; what other threads wake or start, and
 /// I/O, waits for 61 polls or 1 ms, whichever is first, and for the poll that is running then.
 ///
+/// For tasks that compute, or more of them than one core can serve, if load is to even itself out. The price is that
+/// tasks must be `Send`, and that each passes through queues that other threads may take from: about one and a half
+/// times the instructions of a [`Local`](crate::Local) for a yield. Where connections have little to do with each other,
+/// [`PerCore`](crate::PerCore) saves both, and evens nothing out.
+///
 /// Dropping the pool drops the futures of all tasks, on this thread or its own, waits for the polls that are running, and
 /// joins the threads. When it is dropped on one of its own threads, that one ends after the task that it is running.
 ///

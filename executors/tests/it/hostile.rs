@@ -180,13 +180,12 @@ fn a_waker_that_panics_in_a_turn_harms_nobody() {
                 let hostile = Waker::from(Arc::new(Panics { also, in_drop }));
                 let mut timer = Timer::after(Duration::from_millis(1));
                 let mut neighbour = Timer::after(Duration::from_millis(1));
-                // The timer has the last one, which is dropped in the turn as well.
+                // The timer keeps the last one, which is dropped in the turn as well.
                 let mut hostile = Some(hostile);
                 poll_fn(|_| match hostile.take() {
                     Some(hostile) => {
                         let mut cx = Context::from_waker(&hostile);
                         assert!(Pin::new(&mut timer).poll(&mut cx).is_pending());
-                        std::mem::forget(hostile);
                         Poll::Pending
                     }
                     None => Poll::Ready(()),
