@@ -13,7 +13,7 @@ extent=${1:-quick}
 target=${CARGO_TARGET_DIR:-target}
 kept=$target/bench/$extent
 measures=(echo foreign pool work timeout spin beside connections "connection bytes" registration timers lateness
-    "timer bytes" executors "task bytes" instructions syscalls idle)
+    "timer bytes" executors "task bytes" instructions syscalls hyper "hyper instructions" "hyper syscalls" idle)
 case $extent in
     quick) rounds=(${ROUNDS:+--rounds "$ROUNDS"}) page=$kept/benchmarks.md plots=$kept/plots headlines=() ;;
     full)

@@ -8,5 +8,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ $# -gt 0 ]; then
     cargo test --locked "$@"
 else
-    cargo test --workspace --locked
+    cargo test --workspace --locked --no-fail-fast
 fi

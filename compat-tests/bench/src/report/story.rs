@@ -67,6 +67,19 @@ pub(super) const CHAPTERS: &[Chapter] = &[
         chief: &["CPU", "heap", "make + wait + drop"],
     },
     Chapter {
+        title: "A web server",
+        text: "hyper's hello-world over each runtime, on one core, compared with tokio's: by our load generator, which compares \
+               every byte of the answers but the date, and by wrk. `timed` and `server` watch over how long a client takes.",
+        measures: &["hyper", "hyper wrk", "hyper syscalls", "hyper instructions"],
+        chief: &["requests", "CPU", "user instructions", "system calls"],
+    },
+    Chapter {
+        title: "Other programs",
+        text: "Servers that were named on the command line, compared with the first of them.",
+        measures: &["guests"],
+        chief: &["requests", "CPU"],
+    },
+    Chapter {
         title: "Two worlds in one process",
         text: "An executor that drives its own I/O, beside a task on a foreign one, compared with itself alone; the latency \
                of the foreign task while the other computes; and that of a pool one of whose workers computes for a second \
