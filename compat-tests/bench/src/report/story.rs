@@ -114,6 +114,8 @@ pub(super) const RIVALS: &[(&str, &[&str])] = &[
             "async-executor-local",
         ],
     ),
+    ("hyper-untether", &["hyper-tokio", "hyper-smol"]),
+    ("hyper-untether-server", &["hyper-tokio-timed"]),
     ("untether-pool-1", &["tokio-multi-thread-1"]),
     ("untether-pool-2", &["tokio-multi-thread-2", "smol-2"]),
     (
@@ -214,6 +216,16 @@ pub(super) const HEADLINES: &[Headline] = &[
         "C=1024 64 B",
         "requests",
     ),
+    Headline {
+        measure: "hyper",
+        ours: "hyper-untether",
+        peers: ["", "hyper-tokio", "hyper-smol"],
+        ..echo(
+            "hyper's hello-world, 64 connections",
+            "C=64 hello",
+            "requests",
+        )
+    },
     Headline {
         measure: "foreign",
         ours: "untether-on-futures-local",
