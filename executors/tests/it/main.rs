@@ -1,6 +1,8 @@
 //! One module per promise. Threads are ordered by channels, never by sleeping.
 #![cfg(not(loom))]
 
+// On Windows, a thread's local may be allocated itself: its allocator would come back to it for ever.
+#[cfg(unix)]
 mod allocations;
 mod block_on;
 mod blocking;
