@@ -66,6 +66,8 @@ fn the_urgent_overtake() {
     assert_eq!(done[1], "urgent 2000");
 }
 
+// The server learns of it by a reset, which Wine does not tell of.
+#[cfg_attr(windows, ignore = "a reset is not told of under Wine")]
 #[test]
 fn a_client_that_goes_away_takes_its_jobs_along() {
     let (priority, address, _task) = server(1);
