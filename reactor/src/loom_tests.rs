@@ -14,6 +14,7 @@
 //! | `forget` does not compare the count; `deliver` does not raise it | `an_event_during_an_attempt_..`, `each_of_two_events_..` |
 //! | `drained` clears CLOSED as well                                  | `the_end_that_comes_with_the_last_data_..`   |
 //! | `deliver` checks no generation at the word, or none under the lock; `retire` keeps it | `a_late_event_..`       |
+//! | `deliver` wakes for an event whose bits are gone                  | `an_event_that_an_attempt_has_seen_..`       |
 //! | `deliver` passes over the list                                   | `a_slot_and_an_entry_..`, `dropping_one_entry_..` |
 //! | a displaced waker is dropped                                     | `a_displaced_waker_is_woken`                 |
 //! | `unlist` clears WAITING whoever is left                          | `dropping_one_entry_keeps_the_other`         |

@@ -140,6 +140,14 @@ fn dropping_one_entry_keeps_the_other() {
 fn an_event_that_an_attempt_has_seen_wakes_nobody() {
     check(|| {
         let (source, pipe) = registered(Hut::edge());
+        // As after any event that was waited for: WAITING is still set, though nobody is listed.
+        let (earlier, place) = (Task::new(), Place::slot(Direction::Read));
+        let read = attempt(&source, INDEX, place, &earlier.waker(), &pipe.hut, || None);
+        assert_eq!(read.expect("it is open"), None);
+        pipe.report(&source, bits::READ_READY);
+        assert!(earlier.was_woken());
+        assert!(source.forget(Direction::Read, source.observe()));
+
         let task = Task::new();
         let driver = thread::spawn({
             let (source, pipe) = (source.clone(), pipe.clone());
